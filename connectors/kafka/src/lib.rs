@@ -1,0 +1,3 @@
+//! Reads change topics back as a source: our own envelopes, and those that Debezium wrote.
+//!
+//! Empty until changes travel through Kafka.

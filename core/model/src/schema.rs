@@ -1,0 +1,136 @@
+//! One version of a table's shape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Error, Result, Value};
+
+/// The name of a table at its source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct TableId {
+    /// The schema (`PostgreSQL`) or database (`MySQL`) that holds the table.
+    pub schema: String,
+    /// The table's own name.
+    pub name: String,
+}
+
+impl TableId {
+    /// `schema.name`.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// The logical type of a column: what a sink stores, whatever the source calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum ColumnType {
+    /// `true` or `false`.
+    Bool,
+    /// Signed, 16 bits.
+    Int16,
+    /// Signed, 32 bits.
+    Int32,
+    /// Signed, 64 bits.
+    Int64,
+    /// Single precision.
+    Float32,
+    /// Double precision.
+    Float64,
+    /// Exact, with `precision` digits (1 to 38), `scale` of them behind the point.
+    Decimal {
+        /// Digits in all.
+        precision: u8,
+        /// Digits behind the point.
+        scale: u8,
+    },
+    /// UTF-8.
+    Text,
+    /// A JSON document as text, byte for byte as the source prints it.
+    Json,
+    /// Bytes.
+    Bytes,
+    /// A UUID.
+    Uuid,
+    /// A day.
+    Date,
+    /// A time of day in microseconds, 24:00 included.
+    Time,
+    /// A wall-clock time in microseconds, of no time zone.
+    Timestamp,
+    /// An instant in microseconds.
+    TimestampTz,
+    /// A one-dimensional list.
+    List(Box<ColumnType>),
+}
+
+/// Reads the bytes of a non-null cell as a value of the column's type.
+pub type DecodeCell = for<'a> fn(&ColumnType, &'a [u8]) -> Result<Value<'a>>;
+
+/// One column of a [`TableSchema`].
+#[derive(Clone)]
+pub struct Column {
+    /// Its name at the source.
+    pub name: String,
+    /// What a sink stores.
+    pub ty: ColumnType,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// The source's own name of the type, for messages.
+    pub source_type: String,
+    /// The value that rows have which were there before the column was added, as the source's bytes; `None` is NULL.
+    pub initial_default: Option<Arc<[u8]>>,
+    /// Reads a cell.
+    pub decoder: DecodeCell,
+}
+
+impl Column {
+    /// Decodes the bytes of a non-null cell.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Data`] if the bytes are not a value of the column's type.
+    pub fn decode<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>> {
+        (self.decoder)(&self.ty, bytes).map_err(|error: Error| error.on(format!("column {}", self.name)))
+    }
+}
+
+impl PartialEq for Column {
+    /// The decoder is not compared: it follows from the source and the type.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.ty == other.ty
+            && self.nullable == other.nullable
+            && self.source_type == other.source_type
+            && self.initial_default == other.initial_default
+    }
+}
+
+impl fmt::Debug for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.source_type)?;
+        if self.nullable { Ok(()) } else { f.write_str(" not null") }
+    }
+}
+
+/// One version of a table's shape. Changes point at the version that their rows have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSchema {
+    /// The table.
+    pub table: TableId,
+    /// In the order of the log's rows.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns` of the key, in key order. Empty: the table has no key.
+    pub key: Vec<usize>,
+}
+
+impl TableSchema {
+    /// The index of a column by its name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}

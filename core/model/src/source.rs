@@ -1,0 +1,23 @@
+//! Where changes come from.
+
+use async_trait::async_trait;
+
+use crate::{Batch, Checkpoint, Result};
+
+/// Reads a log from a checkpoint on. There is no other store of its progress than the checkpoints that it hands out:
+/// the sink keeps them, and what the sink reports as durable is what the source may acknowledge to its server.
+#[async_trait]
+pub trait Source: Send {
+    /// Opens the log at `from`; takes a snapshot first when there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Gap`] if the log is not the one that `from` speaks of or does not reach back to it.
+    async fn start(&mut self, from: Option<Checkpoint>) -> Result<()>;
+
+    /// The next changes, or a heartbeat after a short while without any. Acknowledges `durable`, the newest checkpoint
+    /// with everything before it durable in the sink. Not safe to cancel.
+    async fn next_batch(&mut self, durable: Option<Checkpoint>) -> Result<Batch>;
+
+    /// Acknowledges `durable` a last time and closes the log.
+    async fn stop(&mut self, durable: Option<Checkpoint>) -> Result<()>;
+}

@@ -1,0 +1,3 @@
+//! Publishes changes to Kafka and keeps the checkpoint beside them.
+//!
+//! Empty until changes travel through Kafka.
