@@ -1,1 +1,1 @@
-//! Room.
+//! PostgreSQL as a source of changes.

@@ -18,6 +18,11 @@ pub trait Source: Send {
     /// with everything before it durable in the sink. Not safe to cancel.
     async fn next_batch(&mut self, durable: Option<Checkpoint>) -> Result<Batch>;
 
+    /// Whether the source has nothing more to give, ever (a snapshot without a stream).
+    fn finished(&self) -> bool {
+        false
+    }
+
     /// Acknowledges `durable` a last time and closes the log.
     async fn stop(&mut self, durable: Option<Checkpoint>) -> Result<()>;
 }
