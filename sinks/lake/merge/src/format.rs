@@ -90,6 +90,9 @@ pub struct Commit {
     pub layout: Option<Layout>,
     /// Properties to set. They go into the snapshot summary as well, since others may expire our snapshots.
     pub properties: BTreeMap<String, String>,
+    /// The rows stay what they are, only files are merged (Iceberg `replace`, Delta `dataChange: false`): readers of
+    /// changes skip such a commit.
+    pub rewrite: bool,
 }
 
 impl Commit {
