@@ -5,5 +5,13 @@
 //!                                                            one Commit -> TableFormat (Iceberg, Delta)
 //! ```
 
+mod buffer;
+mod column;
+mod data_file;
+mod durable;
+mod evolve;
 pub mod format;
 pub mod layout;
+mod single_value;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,71 @@
+//! What the tests of this crate are written with: shapes and rows of text cells.
+
+use std::sync::Arc;
+
+use walbrook_model::{Cell, Column, ColumnType, Decimal, Error, Result, Row, RowBuilder, TableId, TableSchema, Value};
+
+/// A nullable column whose cells are text.
+pub(crate) fn column(name: &str, ty: ColumnType) -> Column {
+    Column {
+        name: name.to_owned(),
+        source_type: format!("{ty:?}").to_lowercase(),
+        ty,
+        nullable: true,
+        initial_default: None,
+        decoder: decode,
+    }
+}
+
+/// A shape of the table `schema.name`.
+pub(crate) fn schema(table: &str, columns: Vec<Column>, key: &[usize]) -> Arc<TableSchema> {
+    let (schema, name) = table.split_once('.').unwrap();
+    Arc::new(TableSchema { table: TableId::new(schema, name), columns, key: key.to_vec() })
+}
+
+/// A row of text cells: `~` is NULL, `?` is unchanged.
+pub(crate) fn row(cells: &[&str]) -> Row {
+    let mut row = RowBuilder::default();
+    for cell in cells {
+        row.push(match *cell {
+            "~" => Cell::Null,
+            "?" => Cell::Unchanged,
+            text => Cell::Data(text.as_bytes()),
+        });
+    }
+    row.finish()
+}
+
+fn decode<'a>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::data("not UTF-8"))?;
+    parse(ty, text).ok_or_else(|| Error::data("bytes are not of the type"))
+}
+
+fn parse<'a>(ty: &ColumnType, text: &'a str) -> Option<Value<'a>> {
+    Some(match ty {
+        ColumnType::Bool => Value::Bool(text == "t"),
+        ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 => Value::Int(text.parse().ok()?),
+        ColumnType::Float32 => Value::Float32(text.parse().ok()?),
+        ColumnType::Float64 => Value::Float64(text.parse().ok()?),
+        ColumnType::Decimal { scale, .. } => {
+            let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            let zeros = usize::from(*scale).checked_sub(fraction)?;
+            let unscaled = (text.replace('.', "") + &"0".repeat(zeros)).parse().ok()?;
+            Value::Decimal(Decimal { unscaled, scale: *scale })
+        }
+        ColumnType::Text | ColumnType::Json => Value::Text(text.into()),
+        ColumnType::Bytes => Value::Bytes(text.as_bytes().into()),
+        ColumnType::Uuid => Value::Uuid(uuid::Uuid::parse_str(text).ok()?.into_bytes()),
+        ColumnType::Date => Value::Date(text.parse().ok()?),
+        ColumnType::Time => Value::Time(text.parse().ok()?),
+        ColumnType::Timestamp => Value::Timestamp(text.parse().ok()?),
+        ColumnType::TimestampTz => Value::TimestampTz(text.parse().ok()?),
+        ColumnType::List(item) => {
+            let items = text.split('|').filter(|item| !item.is_empty());
+            Value::List(
+                items
+                    .map(|text| if text == "~" { Some(Value::Null) } else { parse(item, text) })
+                    .collect::<Option<_>>()?,
+            )
+        }
+    })
+}
