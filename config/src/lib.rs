@@ -1,9 +1,30 @@
 //! Everything an operator can set: one struct per section of the TOML file, with unit, default and bound of each option.
+//!
+//! ```text
+//! text ── document (TOML with offsets, names) ── reader (type, form, bound) ──> Config
+//!                        └──────────── report (every problem, with its place) ──> Vec<Problem>
+//! ```
+//!
+//! An option is defined once, in the [`definition::Section`] beside the struct that it fills: the parser takes default
+//! and bound from there, and [`reference()`] its text.
 
+mod amount;
 mod daemon;
+mod definition;
+mod document;
+mod form;
 mod lake;
+mod load;
+mod nearest;
 mod postgres;
+mod problem;
+mod reader;
+mod reference;
+mod report;
+mod secret;
 
 pub use daemon::{Config, Http, Log, LogFormat, Pipeline};
 pub use lake::{Lake, LakeTable, TableMode};
 pub use postgres::{Postgres, Snapshot, SnapshotMode, Tables, Tls, TlsMode};
+pub use problem::{EXIT_CONFIG, Problem};
+pub use reference::{example, reference};
