@@ -1,1 +1,5 @@
 //! PostgreSQL as a source of changes.
+
+mod connection;
+mod sql;
+mod wire;

@@ -1,0 +1,24 @@
+//! Sessions with the server: sockets, TLS, authentication, pinned settings, and the replication connection.
+//!
+//! ```text
+//! socket -> tls -> session (startup, authentication) -> replication (commands) -> stream (a task that owns the socket)
+//!                                                    -> ../sql (tokio-postgres)
+//! ```
+//!
+//! Every session, replication or SQL, comes through the same door: the same TLS, the same rules about passwords, the
+//! same pinned settings ([`pins`]), the same reading of errors ([`error`]).
+
+mod authentication;
+pub(crate) mod error;
+pub(crate) mod pins;
+mod replication;
+pub(crate) mod session;
+pub(crate) mod socket;
+mod stream;
+mod tls;
+
+pub(crate) use replication::ReplicationConnection;
+pub(crate) use stream::{Frame, ReplicationStream};
+
+#[cfg(test)]
+mod tests;
