@@ -139,7 +139,7 @@ pub(crate) static HTTP: Section = Section {
 
 pub(crate) static LOG: Section = Section {
     path: &["log"],
-    doc: "What is written to standard error. Never a cell value, never a secret.",
+    doc: "The log lines. They never hold a cell value or a secret.",
     settings: &[
         Setting {
             name: "format",

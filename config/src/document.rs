@@ -92,6 +92,11 @@ impl<'d> Document<'d> {
         tables.collect()
     }
 
+    /// Whether something is wrong with a section or its options so far.
+    pub(crate) fn has_problem_below(&self, title: &str) -> bool {
+        self.report.has_problem_below(title)
+    }
+
     /// The table at `path` with its offset; `Some(Err)` if something else is there.
     fn table(&self, path: &[&str]) -> Option<Result<(usize, &DeTable<'d>), ()>> {
         let mut table = &self.root;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::definition::{Foreign, Kind, Section, Setting, Unset};
 use crate::document::Document;
 use crate::form;
+use crate::postgres::Tables;
+use crate::problem::Problem;
 
 /// `[sink.lake]`: Iceberg tables in a folder.
 #[derive(Clone, Debug)]
@@ -124,9 +126,17 @@ pub(crate) static TABLE: Section = Section {
 };
 
 impl Lake {
-    pub(crate) fn read(document: &Document<'_>) -> Self {
+    pub(crate) fn read(document: &Document<'_>, captured: &Tables) -> Self {
         let reader = document.section(&LAKE);
-        let tables = document.sections(&TABLE).into_iter();
+        // A pattern that could not be read may have been meant for the table.
+        let known = !document.has_problem_below("source.postgres.tables");
+        let tables = document.sections(&TABLE).into_iter().inspect(|(name, reader)| {
+            let other = |(schema, table)| !captured.captures(schema, table);
+            if known && name.split_once('.').is_some_and(other) {
+                let what = "has no effect: this table is not captured";
+                reader.complain_whole(Problem::new(what).expected("a table that source.postgres.tables includes"));
+            }
+        });
         Self {
             warehouse: reader.text("warehouse").unwrap_or_default().into(),
             namespace: reader.text("namespace"),

@@ -16,6 +16,7 @@ mod form;
 mod lake;
 mod load;
 mod nearest;
+mod pattern;
 mod postgres;
 mod problem;
 mod reader;

@@ -42,12 +42,13 @@ impl Config {
 fn parse(text: &str, file: &str, env: Environment<'_>) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let document = Document::parse(file, text);
     let pipeline = Pipeline::read(&document.section(&PIPELINE));
+    let postgres = Postgres::read(&document, &pipeline.name, env);
     let config = Config {
-        postgres: Postgres::read(&document, &pipeline.name, env),
-        lake: Lake::read(&document),
+        lake: Lake::read(&document, &postgres.tables),
         http: Http::read(&document.section(&HTTP)),
         log: Log::read(&document.section(&LOG)),
         pipeline,
+        postgres,
     };
     let problems = document.into_report().into_problems();
     if problems.iter().all(Problem::is_warning) { Ok((config, problems)) } else { Err(problems) }

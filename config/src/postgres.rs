@@ -148,7 +148,7 @@ pub(crate) static POSTGRES: Section = Section {
         Setting {
             name: "message_bytes_max",
             kind: Kind::Size { default: 256_000_000, min: 1_000_000, max: 1 << 30 },
-            doc: "Largest single message of the log, that is a row; a larger one stops the pipeline with its size named.",
+            doc: "Largest single message of the log, which is a row; a larger one is an error.",
             change: "Raise it for tables with very large cells, and give walbrook several times as much memory.",
             since: "0.1",
         },

@@ -49,6 +49,11 @@ impl<'d> Reader<'d> {
         self.report.add(offset, &self.key(name), problem);
     }
 
+    /// Adds a problem of the whole section.
+    pub(crate) fn complain_whole(&self, problem: Problem) {
+        self.report.add(self.offset, &self.path, problem);
+    }
+
     /// A text in its form; `None` where it is not set and has no default.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let Some(setting) = self.section.setting(name) else { return self.undefined(name) };

@@ -61,8 +61,8 @@ fn write_section(text: &mut String, section: &Section) -> std::fmt::Result {
 /// Type, unit and bound.
 fn value(setting: &Setting) -> String {
     match &setting.kind {
-        Kind::Text { form, .. } => format!("{}: {}", form.noun, form.expected),
-        Kind::Texts { form, .. } => format!("list of {}s: {}", form.noun, form.expected),
+        Kind::Text { form, .. } => form.expected.to_owned(),
+        Kind::Texts { form, .. } => format!("list of {}", form.expected),
         Kind::Word { words, .. } => {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")

@@ -75,6 +75,12 @@ impl<'d> Report<'d> {
         problems
     }
 
+    /// Whether the file is not TOML, or a problem has a key that begins like this.
+    pub(crate) fn has_problem_below(&self, title: &str) -> bool {
+        !self.broken.borrow().is_empty()
+            || self.problems.borrow().iter().any(|problem| problem.key().starts_with(title))
+    }
+
     /// Whether no more problems are taken.
     pub(crate) fn is_full(&self) -> bool {
         self.problems.borrow().len() >= PROBLEMS_MAX

@@ -1,8 +1,8 @@
 //! `[source.postgres.tables]`
 
 use crate::definition::{Foreign, Kind, Section, Setting, Unset};
-use crate::form;
 use crate::reader::Reader;
+use crate::{form, pattern};
 
 /// `[source.postgres.tables]`: patterns are `schema.table`, with `*` for any run of characters.
 #[derive(Clone, Debug)]
@@ -49,11 +49,41 @@ pub(crate) static TABLES: Section = Section {
 };
 
 impl Tables {
+    /// Whether a table is captured: an include pattern matches it and no exclude pattern does.
+    pub fn captures(&self, schema: &str, table: &str) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| pattern::matches(pattern, &[schema, table]));
+        any(&self.include) && !any(&self.exclude)
+    }
+
+    /// Whether a column of a captured table is left out.
+    pub fn leaves_out(&self, schema: &str, table: &str, column: &str) -> bool {
+        self.exclude_columns.iter().any(|pattern| pattern::matches(pattern, &[schema, table, column]))
+    }
+
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
         Self {
             include: reader.texts("include"),
             exclude: reader.texts("exclude"),
             exclude_columns: reader.texts("exclude_columns"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excluded_table_is_not_captured() {
+        let list = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let tables = Tables {
+            include: list(&["public.*", "billing.invoices"]),
+            exclude: list(&["public.tmp_*"]),
+            exclude_columns: list(&["public.users.password", "*.*.ssn"]),
+        };
+        assert!(tables.captures("public", "orders") && tables.captures("billing", "invoices"));
+        assert!(!tables.captures("public", "tmp_1") && !tables.captures("billing", "items"));
+        assert!(tables.leaves_out("public", "users", "password") && tables.leaves_out("billing", "invoices", "ssn"));
+        assert!(!tables.leaves_out("public", "orders", "password"));
     }
 }
