@@ -238,7 +238,7 @@ fn a_file_that_is_no_configuration_is_refused_at_once() {
     check(Some(b"a = 1\n\xff"), "not UTF-8, first on line 2");
     check(Some(&vec![b'#'; 10 << 20]), "too large");
     check(Some(&vec![b'['; 10 << 20]), "too large");
-    check(Some(format!("#{}", "\u{e9}".repeat(1 << 20)).as_bytes()), "too large");
+    check(Some(format!("##{}", "\u{e9}".repeat(1 << 20)).as_bytes()), "too large");
     assert!(shown(&"#".repeat(FILE_BYTES_MAX + 1)).contains("too large"));
     assert!(!shown(&"#".repeat(FILE_BYTES_MAX)).contains("too large"));
     let largest = FILE_BYTES_MAX;
