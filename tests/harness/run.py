@@ -1,0 +1,194 @@
+"""Runs the scenarios, a few at a time, each in a process group of its own, and says what each one proved.
+
+    python -m harness.run [--jobs N] [--long] [--seed N] [--folder DIR] [--versions 15,18] [NAME...]
+
+A scenario is a module of `scenarios` with `run(world)`, which gives what it saw as a phrase; `VERSIONS` names the
+PostgreSQL versions to run it on (default: one, in turn). Ends with `N passed, N failed` alone on a line.
+"""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import scenarios
+
+from .server import template
+from .world import World
+
+PORTS_EACH = 12
+PORTS_FROM, PORTS_TO = 15_000, 32_000  # below the range that outgoing connections take theirs from
+TIMEOUT = {False: 300, True: 2400}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario on one version of PostgreSQL."""
+
+    name: str
+    version: int
+    number: int
+
+    def __str__(self):
+        return f"{self.name} (PostgreSQL {self.version})"
+
+
+def cases(names, versions):
+    """The cases to run: the longest first, so that they do not run alone at the end."""
+    known = [module.name for module in pkgutil.iter_modules(scenarios.__path__)]
+    unknown = set(names) - set(known)
+    if unknown:
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}")
+    chosen = []
+    for number, name in enumerate(names or known):
+        module = importlib.import_module(f"scenarios.{name}")
+        wanted = getattr(module, "VERSIONS", (versions[number % len(versions)],))
+        weight = getattr(module, "SECONDS", 20)
+        chosen += [(-weight, name, version) for version in wanted if version in versions]
+    return [Case(name, version, number) for number, (_, name, version) in enumerate(sorted(chosen))]
+
+
+def one(arguments):
+    """Runs one case in this process; the last line of output is its result."""
+    folder = Path(arguments.folder)
+    folder.mkdir(parents=True)
+    ports = range(arguments.ports, arguments.ports + PORTS_EACH)
+    world = World(arguments.version, folder, arguments.seed, ports, Path(arguments.template), arguments.long)
+    print(f"seed {arguments.seed}", flush=True)
+    try:
+        proof = importlib.import_module(f"scenarios.{arguments.one}").run(world)
+        world.check_leaks()
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+        print(world.tails(), flush=True)
+        return 1
+    finally:
+        world.close()
+    print(f"proved: {proof}", flush=True)
+    return 0
+
+
+class Runner:
+    """Starts a process for each case and remembers its group, so that a signal ends them all."""
+
+    def __init__(self, arguments, folder):
+        self.arguments, self.folder = arguments, folder
+        self.groups, self.lock = set(), threading.Lock()
+        self.first_port = random.randrange(PORTS_FROM, PORTS_TO - 1000)
+
+    def run(self, case):
+        """Gives whether the case passed, how long it took and what it said."""
+        folder = self.folder / f"{case.name}-{case.version}"
+        command = [sys.executable, "-m", "harness.run", "--one", case.name, "--version", str(case.version)]
+        command += ["--seed", str(self.arguments.seed + case.number), "--folder", str(folder)]
+        command += ["--ports", str(self.first_port + case.number * PORTS_EACH)]
+        command += ["--template", str(self.folder / f"template{case.version}" / "data")]
+        command += ["--long"] if self.arguments.long else []
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+            errors="replace", start_new_session=True,
+        )
+        with self.lock:
+            self.groups.add(process.pid)
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT[self.arguments.long])
+        except subprocess.TimeoutExpired:
+            kill_group(process.pid, signal.SIGTERM)
+            time.sleep(1)
+            kill_group(process.pid, signal.SIGKILL)
+            output = process.communicate()[0] + "\nthe scenario did not end in time"
+        finally:
+            kill_group(process.pid, signal.SIGKILL)
+            with self.lock:
+                self.groups.discard(process.pid)
+        passed = process.returncode == 0 and "\nproved: " in output
+        if passed and not self.arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        return passed, time.monotonic() - start, output
+
+    def end(self, *_):
+        with self.lock:
+            for group in self.groups:
+                kill_group(group, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(130)
+
+
+def kill_group(group, number):
+    """Ends what a case may have left; its group is its own, so nothing else is met."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass
+
+
+def report(case, passed, seconds, output):
+    proof = output.rsplit("proved: ", 1)[-1].strip()
+    if passed:
+        print(f"ok      {case.name:<36} PostgreSQL {case.version}  {seconds:5.1f} s  proved: {proof}", flush=True)
+    else:
+        print(f"FAILED  {case.name:<36} PostgreSQL {case.version}  {seconds:5.1f} s", flush=True)
+        print("\n".join(f"    {line}" for line in output.splitlines()[-150:]), flush=True)
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--long", action="store_true", help="repeat what only chance brings about 50 times, not 5")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("WALBROOK_TEST_SEED") or time.time()))
+    parser.add_argument("--versions", default="15,18")
+    parser.add_argument("--folder", help="where to work; default: a new folder for temporary files")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that passed")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--version", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--ports", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--template", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    if arguments.one:
+        return one(arguments)
+    versions = [int(version) for version in arguments.versions.split(",")]
+    chosen = cases(arguments.names, versions)
+    folder = Path(arguments.folder or tempfile.mkdtemp(prefix="walbrook-scenarios-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    runner = Runner(arguments, folder)
+    signal.signal(signal.SIGTERM, runner.end)
+    signal.signal(signal.SIGINT, runner.end)
+    print(f"scenarios: {len(chosen)}, seed {arguments.seed}, {arguments.jobs} at a time, in {folder}", flush=True)
+    for version in {case.version for case in chosen}:
+        template(version, folder / f"template{version}")
+    failed = 0
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        results = [(case, pool.submit(runner.run, case)) for case in chosen]
+        for case, result in results:
+            passed, seconds, output = result.result()
+            failed += not passed
+            report(case, passed, seconds, output)
+    if failed == 0 and not arguments.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"what the scenarios left is in {folder}", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

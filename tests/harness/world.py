@@ -1,0 +1,133 @@
+"""What one scenario has: a folder, ports, a random source, its servers and daemons, and the questions asked most often."""
+
+import random
+import socket
+import time
+
+from . import lake, schema
+from .daemon import PASSWORD, Daemon, DaemonError
+from .server import Server, lsn
+
+
+class World:
+    """Everything that a scenario starts; `close` ends all of it and looks for leaks."""
+
+    def __init__(self, version, folder, seed, ports, template, long=False):
+        self.version = version
+        self.folder = folder
+        self.rng = random.Random(seed)
+        self.long = long
+        self._ports = iter(ports)
+        self._template = template
+        self._servers = []
+        self._daemons = []
+
+    def rounds(self, short=5, long=50):
+        """How often to repeat what only chance brings about."""
+        return long if self.long else short
+
+    def seed(self):
+        return self.rng.getrandbits(32)
+
+    def port(self):
+        """A port of this scenario's own that nobody listens on."""
+        for port in self._ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                    return port
+                except OSError:
+                    continue
+        raise RuntimeError("no free port left")
+
+    def server(self, settings=None):
+        """A fresh PostgreSQL of the scenario's version, started."""
+        folder = self.folder / f"server{len(self._servers)}"
+        server = Server(self.version, folder, self.port(), self._template, settings)
+        self._servers.append(server)
+        return server.start()
+
+    def daemon(self, server, tables=schema.TABLES, name="shop", options=None):
+        """A pipeline with a warehouse of its own, configured but not started."""
+        folder = self.folder / f"daemon{len(self._daemons)}"
+        daemon = Daemon(folder, server, self.port(), list(tables), name, options=options)
+        self._daemons.append(daemon)
+        return daemon
+
+    def shop(self, tables=schema.TABLES, settings=None, options=None):
+        """The usual start: a server with the tables, the role and the publication, and a pipeline over them."""
+        server = self.server(settings)
+        daemon = self.daemon(server, tables, options=options)
+        schema.create(server, daemon.publication, tables)
+        return server, daemon
+
+    def until(self, condition, what, timeout=60, every=0.05):
+        """Waits for a condition and gives what it gave."""
+        deadline = time.monotonic() + timeout
+        while True:
+            result = condition()
+            if result:
+                return result
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {timeout} s for {what}\n{self.tails()}")
+            time.sleep(every)
+
+    def confirmed(self, daemon):
+        """The position to which the daemon has acknowledged; 0 if there is no slot."""
+        text = daemon.server.value(
+            f"SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{daemon.slot}'"
+        )
+        return lsn(text) if text else 0
+
+    def caught_up(self, daemon, timeout=90):
+        """Writes a fence row and waits until the daemon has acknowledged a position behind it. As it acknowledges only
+        what is durable in the lake, the lake must then hold everything before the fence."""
+        server = daemon.server
+        rows = server.sql("INSERT INTO shop.fence DEFAULT VALUES", "SELECT pg_current_wal_insert_lsn()::text")
+        fence = lsn(rows[0][0])
+
+        def acknowledged():
+            if not daemon.running():
+                raise DaemonError(f"the daemon ended with status {daemon.process.returncode}\n{daemon.tail()}")
+            return self.confirmed(daemon) >= fence
+
+        self.until(acknowledged, f"the daemon to acknowledge {fence:X}", timeout)
+
+    def agree(self, daemon, tables=None, timeout=90):
+        """Waits until the daemon has caught up, then compares every table; gives the number of rows compared."""
+        self.caught_up(daemon, timeout)
+        return lake.compare(daemon.server, daemon.warehouse, tables or daemon.tables)
+
+    def acknowledged_is_durable(self, daemon, churn):
+        """The daemon being dead: all churn transactions below the acknowledged position are in the lake."""
+        expected = churn.acknowledged_below(self.confirmed(daemon))
+        query = "SELECT list((session, n)) FROM {t}"
+        held = {tuple(pair) if isinstance(pair, tuple) else tuple(pair.values())
+                for pair in lake.scalar(daemon.warehouse, "shop.marker", query) or []}
+        # A marker whose transaction was rolled back has no end; one that a TRUNCATE removed does not exist.
+        lost = sorted(expected - held)
+        if lost:
+            raise lake.LakeError(f"acknowledged, but not in the lake: transactions {lost[:10]} ({len(lost)} in all)")
+        return len(expected)
+
+    def tails(self):
+        """The last lines of every log, for a failure's report."""
+        parts = [f"--- {daemon.folder.name}\n{daemon.tail()}" for daemon in self._daemons]
+        parts += [f"--- {server.folder.name}\n{server.tail(15)}" for server in self._servers]
+        return "\n".join(parts)
+
+    def close(self):
+        """Ends what was started. The order matters: a daemon would only complain about servers that went before it."""
+        for daemon in self._daemons:
+            daemon.kill()
+        for server in self._servers:
+            server.stop("immediate")
+
+    def check_leaks(self):
+        """No secret, cell value or panic in any log, no secret in any file of the lake."""
+        for daemon in self._daemons:
+            daemon.check_log()
+            for file in daemon.warehouse.rglob("*"):
+                if file.is_file() and PASSWORD.encode() in file.read_bytes():
+                    raise DaemonError(f"the password stands in {file.name}")
