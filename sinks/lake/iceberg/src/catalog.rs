@@ -57,7 +57,7 @@ impl FolderCatalog {
         Ok(Folder::new(root))
     }
 
-    async fn open_table(&self, name: &LakeName) -> Result<Option<Table>> {
+    pub(crate) async fn open_table(&self, name: &LakeName) -> Result<Option<Table>> {
         let folder = self.folder(name)?;
         let read = folder.clone();
         let loaded = blocking(move || load::newest(&read)).await?;

@@ -241,13 +241,17 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| failed(error, path))
 }
 
-/// Parts of a file: offset and length.
-pub(crate) fn read_parts(path: &Path, parts: &[(u64, u64)]) -> Result<Vec<Vec<u8>>> {
+/// Parts of a file of a known size: offset and length.
+pub(crate) fn read_parts(path: &Path, whole: u64, parts: &[(u64, u64)]) -> Result<Vec<Vec<u8>>> {
     let file = File::open(path).map_err(|error| failed(error, path))?;
     let size = file.metadata().map_err(|error| failed(error, path))?.len();
+    let wrong_size = || Error::data("a file of another size than the table says").on(path.display().to_string());
+    if size != whole {
+        return Err(wrong_size());
+    }
     let read = |(offset, bytes): &(u64, u64)| {
         if offset.checked_add(*bytes).is_none_or(|end| end > size) {
-            return Err(Error::data("the file is shorter than the table says").on(path.display().to_string()));
+            return Err(wrong_size());
         }
         let mut part = vec![0; usize::try_from(*bytes).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut part, *offset).map_err(|error| failed(error, path))?;

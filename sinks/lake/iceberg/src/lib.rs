@@ -12,6 +12,7 @@
 //! everything that we write.
 
 mod avro;
+mod avro_read;
 mod avro_schema;
 mod catalog;
 mod draft;
@@ -27,5 +28,8 @@ mod summary;
 mod table;
 mod tree;
 mod vector;
+
+#[cfg(test)]
+mod tests;
 
 pub use catalog::FolderCatalog;

@@ -12,7 +12,7 @@ use walbrook_model::{Error, Result, Seq};
 use crate::expire::Expired;
 use crate::folder::{self, Folder, Stamp};
 use crate::manifest::{Content, ContentFile, ManifestFile, ReadEntry, Status, read_manifest, read_manifest_list};
-use crate::metadata::{Metadata, Snapshot};
+use crate::metadata::{COMMIT_ID, Metadata, Snapshot};
 use crate::schema::KEY_IDS;
 use crate::tree::{Manifest, Tracked, Tree, Vector};
 use crate::vector;
@@ -104,7 +104,8 @@ fn pending(metadata: &Metadata) -> Expired {
 impl Loaded {
     fn read_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let path = folder::local_path(&snapshot.manifest_list)?;
-        let list = read_manifest_list(&folder::read(&path)?).map_err(|error| error.on(path.display().to_string()))?;
+        let on = |error: Error| error.on(path.display().to_string());
+        let list = read_manifest_list(&folder::read(&path)?).map_err(on)?;
         let (data, deletes): (Vec<_>, Vec<_>) = list.into_iter().partition(|file| file.content == Content::Data);
         // The list has the newest manifests first.
         for file in data.into_iter().rev() {
@@ -114,7 +115,22 @@ impl Loaded {
         for file in deletes.into_iter().rev() {
             self.read_manifest(file, |loaded, manifest, entry| loaded.add_vector(manifest, entry, &mut vectors))?;
         }
+        self.check_totals(snapshot).map_err(on)?;
         self.read_vectors(vectors)
+    }
+
+    /// A cut manifest list is a valid, shorter one. What we wrote says how much there must be.
+    fn check_totals(&self, snapshot: &Snapshot) -> Result<()> {
+        if !snapshot.summary.contains_key(COMMIT_ID) {
+            return Ok(());
+        }
+        let says = |key: &str, total: u64| snapshot.summary.get(key).is_some_and(|text| *text == total.to_string());
+        let totals = &self.tree.totals;
+        let right = says("total-data-files", totals.data_files)
+            && says("total-records", totals.records)
+            && says("total-delete-files", totals.vectors)
+            && says("total-position-deletes", totals.deleted_records);
+        if right { Ok(()) } else { Err(Error::data("the snapshot does not hold what its summary says")) }
     }
 
     fn read_manifest(
@@ -129,7 +145,11 @@ impl Loaded {
         }
         let path = folder::local_path(&file.path)?;
         let on = |error: Error| error.on(path.display().to_string());
-        let entries = read_manifest(&folder::read(&path)?, &file).map_err(on)?;
+        let bytes = folder::read(&path)?;
+        if bytes.len() as u64 != file.bytes {
+            return Err(on(Error::data("a manifest of another length than listed")));
+        }
+        let entries = read_manifest(&bytes, &file).map_err(on)?;
         self.tree.next_manifest += 1;
         let content = file.content;
         let mut manifest = Manifest { file, live: Vec::new(), dangling: Vec::new() };
@@ -185,7 +205,12 @@ impl Loaded {
         manifest.live.push(Arc::clone(&path));
         let puffin: Arc<str> = read.file.path.into();
         *self.tree.puffins.entry(Arc::clone(&puffin)).or_default() += 1;
-        found.push(FoundVector { data_file: Arc::clone(&path), place: (offset, bytes), puffin: Arc::clone(&puffin) });
+        found.push(FoundVector {
+            data_file: Arc::clone(&path),
+            place: (offset, bytes),
+            puffin: Arc::clone(&puffin),
+            puffin_bytes: read.file.bytes,
+        });
         let vector = Vector { entry: read.entry, manifest: self.tree.next_manifest, puffin };
         let file = self.tree.files.get_mut(&path);
         if file.and_then(|file| file.vector.replace(vector)).is_some() {
@@ -203,7 +228,8 @@ impl Loaded {
         for (puffin, vectors) in by_puffin {
             let path = folder::local_path(&puffin)?;
             let places: Vec<_> = vectors.iter().map(|vector| vector.place).collect();
-            let blobs = folder::read_parts(&path, &places)?;
+            let whole = vectors.first().map_or(0, |vector| vector.puffin_bytes);
+            let blobs = folder::read_parts(&path, whole, &places)?;
             for (vector, blob) in vectors.iter().zip(blobs) {
                 self.set_deleted(vector, &blob, &path)?;
             }
@@ -232,6 +258,7 @@ struct FoundVector {
     data_file: Arc<str>,
     place: (u64, u64),
     puffin: Arc<str>,
+    puffin_bytes: u64,
 }
 
 /// Our form of a manifest entry. A file without bounds of `_seq` may hold any.

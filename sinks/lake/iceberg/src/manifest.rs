@@ -5,7 +5,8 @@
 
 use walbrook_model::{Error, Result};
 
-use crate::avro::{self, Record};
+use crate::avro;
+use crate::avro_read::{self, Record, unexpected};
 use crate::avro_schema;
 
 /// Field id of the path in a position delete: its bounds tell readers which data file a deletion vector is of.
@@ -93,7 +94,7 @@ impl ContentFile {
     }
 
     fn read(mut record: Record) -> Result<Self> {
-        let need = |name| avro::unexpected(name);
+        let need = unexpected;
         Ok(Self {
             content: record.long("content")?.unwrap_or(0),
             path: record.string("file_path")?.ok_or_else(|| need("file_path"))?,
@@ -287,15 +288,15 @@ pub(crate) struct ReadEntry {
 pub(crate) fn read_manifest(bytes: &[u8], list: &ManifestFile) -> Result<Vec<ReadEntry>> {
     let mut next_row_id = list.first_row_id;
     let mut entries = Vec::new();
-    for mut record in avro::records(bytes)? {
+    for mut record in avro_read::records(bytes)? {
         let status = match record.long("status")? {
             Some(0) => Status::Existing,
             Some(1) => Status::Added,
             Some(2) => Status::Deleted,
-            _ => return Err(avro::unexpected("status")),
+            _ => return Err(unexpected("status")),
         };
         let inherited = (status == Status::Added).then_some(list.sequence);
-        let sequence = |number: Option<i64>, name| number.or(inherited).ok_or_else(|| avro::unexpected(name));
+        let sequence = |number: Option<i64>, name| number.or(inherited).ok_or_else(|| unexpected(name));
         let snapshot_id = record.long("snapshot_id")?.unwrap_or(list.snapshot_id);
         let data = sequence(record.long("sequence_number")?, "sequence_number")?;
         let file_sequence = sequence(record.long("file_sequence_number")?, "file_sequence_number")?;
@@ -374,7 +375,7 @@ pub(crate) fn write_manifest_list<'a>(
 /// [`walbrook_model::ErrorKind::Data`] if it is damaged.
 pub(crate) fn read_manifest_list(bytes: &[u8]) -> Result<Vec<ManifestFile>> {
     let read = |mut record: Record| {
-        let need = |name| avro::unexpected(name);
+        let need = unexpected;
         if record.bytes("key_metadata")?.is_some() {
             return Err(Error::config("encrypted tables are not supported"));
         }
@@ -407,5 +408,5 @@ pub(crate) fn read_manifest_list(bytes: &[u8]) -> Result<Vec<ManifestFile>> {
             first_row_id: record.count("first_row_id")?,
         })
     };
-    avro::records(bytes)?.into_iter().map(read).collect()
+    avro_read::records(bytes)?.into_iter().map(read).collect()
 }
