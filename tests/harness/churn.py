@@ -8,6 +8,7 @@ Every transaction writes a row into the marker table. After its commit the sessi
 or above the end of the commit: `acknowledged_below` lists what the lake must hold once the slot is confirmed to there.
 """
 
+import contextlib
 import io
 import random
 import threading
@@ -69,6 +70,15 @@ class Churn:
             time.sleep(0.01)
         self._raise()
 
+    @contextlib.contextmanager
+    def paused(self):
+        """No session begins a transaction inside, none is open (prepared ones aside)."""
+        with contextlib.ExitStack() as stack:
+            for session in self.sessions:
+                stack.enter_context(session.busy)
+            self._raise()
+            yield
+
     def stop(self):
         """Ends the sessions and settles what they left prepared."""
         self.stopping.set()
@@ -103,12 +113,14 @@ class Session:
         self.next = 0
         self.committed = 0
         self.ends = {}
+        self.busy = threading.Lock()
         self.prepared = []
 
     def run(self):
         while not self.stopping.is_set():
             try:
-                self.transaction()
+                with self.busy:
+                    self.transaction()
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 if self.connection is not None and not self.connection.closed:
                     raise

@@ -25,11 +25,10 @@ from pathlib import Path
 
 import scenarios
 
-from .server import template
+from .server import PORTS, template
 from .world import World
 
 PORTS_EACH = 12
-PORTS_FROM, PORTS_TO = 15_000, 32_000  # below the range that outgoing connections take theirs from
 TIMEOUT = {False: 300, True: 2400}
 
 
@@ -86,7 +85,7 @@ class Runner:
     def __init__(self, arguments, folder):
         self.arguments, self.folder = arguments, folder
         self.groups, self.lock = set(), threading.Lock()
-        self.first_port = random.randrange(PORTS_FROM, PORTS_TO - 1000)
+        self.first_port = random.choice(PORTS[:-2000])
 
     def run(self, case):
         """Gives whether the case passed, how long it took and what it said."""

@@ -6,8 +6,10 @@ Invariant: a server only ever listens on 127.0.0.1, and its processes stay in th
 
 import os
 import pwd
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -36,6 +38,25 @@ SETTINGS = {
 
 class ServerError(Exception):
     """The server did not do what a scenario asked of it."""
+
+
+PORTS = range(15_000, 32_000)  # below the range that outgoing connections take theirs from
+
+
+def is_free(port):
+    """Whether nobody listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port():
+    """A random port that nobody listens on."""
+    return next(port for port in iter(lambda: random.choice(PORTS), None) if is_free(port))
 
 
 def binaries(version):

@@ -1,12 +1,11 @@
 """What one scenario has: a folder, ports, a random source, its servers and daemons, and the questions asked most often."""
 
 import random
-import socket
 import time
 
 from . import lake, schema
 from .daemon import PASSWORD, Daemon, DaemonError
-from .server import Server, lsn
+from .server import Server, is_free, lsn
 
 
 class World:
@@ -31,15 +30,7 @@ class World:
 
     def port(self):
         """A port of this scenario's own that nobody listens on."""
-        for port in self._ports:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                    return port
-                except OSError:
-                    continue
-        raise RuntimeError("no free port left")
+        return next(port for port in self._ports if is_free(port))
 
     def server(self, settings=None):
         """A fresh PostgreSQL of the scenario's version, started."""

@@ -1,0 +1,71 @@
+"""kill -9 while the snapshot is read and changes go on: the next start ends with the same rows as the source.
+
+A pipeline that finishes its snapshot before enough kills is compared, and a new one begins.
+"""
+
+import time
+
+from harness import schema
+from harness.churn import Churn
+
+SECONDS = 90
+READING = """SELECT count(*) FROM pg_stat_activity
+             WHERE usename = 'walbrook' AND backend_type = 'client backend' AND query ILIKE '%shop%' AND state = 'active'"""
+
+
+def run(world):
+    server = world.server()
+    schema.create(server, "walbrook_first")
+    fill(server)
+    churn = Churn(server, world.seed(), sessions=2, features=("rollbacks", "toast", "key_changes", "reinserts")).start()
+    kills, wanted, pipelines, rows = 0, world.rounds(), 0, 0
+    while kills < wanted:
+        pipelines += 1
+        name = "first" if pipelines == 1 else f"next{pipelines}"
+        daemon = world.daemon(server, name=name, options={"source.postgres.snapshot": {"range_bytes": "1MB"}})
+        if pipelines > 1:
+            server.sql(f"CREATE PUBLICATION {daemon.publication} FOR TABLE {', '.join(schema.TABLES)}")
+        for _ in range(world.rng.randint(1, 3)):
+            kills += kill_while_reading(world, server, daemon)
+        if not daemon.running():
+            daemon.start()
+        daemon.ready(timeout=120)
+        rows += compare(world, daemon, churn)
+        daemon.stop()
+        server.sql(f"SELECT pg_drop_replication_slot('{daemon.slot}')")
+    churn.stop()
+    return f"{kills} kills in the snapshots of {pipelines} pipelines, {rows} rows compared"
+
+
+def fill(server):
+    """Enough rows that a snapshot lasts for a while."""
+    server.sql(
+        "INSERT INTO shop.plain SELECT g, repeat(md5(g::text), 4), 0, g / 100.0 FROM generate_series(1, 60000) g",
+        """INSERT INTO shop.full SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 1500) g""",
+        "ANALYZE",
+    )
+
+
+def kill_while_reading(world, server, daemon):
+    """Starts the daemon and kills it in the snapshot; 0 if that was over before it could be."""
+    daemon.start()
+    connection = server.connect()
+    try:
+        cursor, seen, deadline = connection.cursor(), False, time.monotonic() + 30
+        while not seen and time.monotonic() < deadline and daemon.running():
+            cursor.execute(READING)
+            seen = cursor.fetchone()[0] > 0
+            if not seen and daemon.get("/readyz")[0] == 200:
+                return 0
+        time.sleep(world.rng.uniform(0, 0.4))
+        finished = daemon.get("/readyz")[0] == 200
+        daemon.kill()
+        return int(seen and not finished)
+    finally:
+        connection.close()
+
+
+def compare(world, daemon, churn):
+    """Compares while no transaction is open."""
+    with churn.paused():
+        return world.agree(daemon)

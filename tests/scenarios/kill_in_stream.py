@@ -1,0 +1,30 @@
+"""kill -9 while changes stream in: nothing is lost, nothing doubled, and what was acknowledged is in the lake.
+
+After each kill, before the next start: every churn transaction that ended at or below the acknowledged position must
+be in the lake already. At the end source and lake are compared.
+"""
+
+import time
+
+from harness.churn import Churn
+
+SECONDS = 60
+
+
+def run(world):
+    server, daemon = world.shop()
+    daemon.start().ready()
+    churn = Churn(server, world.seed()).start()
+    kills = world.rounds()
+    durable = 0
+    for _ in range(kills):
+        churn.wait_for(world.rng.randint(5, 150))
+        time.sleep(world.rng.uniform(0, 0.5))
+        daemon.kill()
+        durable = max(durable, world.acknowledged_is_durable(daemon, churn))
+        daemon.start().ready()
+    churn.stop()
+    rows = world.agree(daemon)
+    daemon.stop()
+    assert durable > 0, "no kill came after an acknowledgement, so nothing was proven about them"
+    return f"{kills} kills in {churn.transactions()} transactions; {rows} rows agree, all {durable} acknowledged were durable"
