@@ -1,11 +1,11 @@
 //! Everything an operator can set: one struct per section of the TOML file, with unit, default and bound of each option.
 //!
 //! ```text
-//! text ── document (TOML with offsets, names) ── reader (type, form, bound) ──> Config
+//! text ── document (TOML with offsets) ── names ── reader (type, form, bound) ──> Config
 //!                        └──────────── report (every problem, with its place) ──> Vec<Problem>
 //! ```
 //!
-//! An option is defined once, in the [`definition::Section`] beside the struct that it fills: the parser takes default
+//! An option is defined once, in the `Section` (`definition.rs`) beside the struct that it fills: the parser takes default
 //! and bound from there, and [`reference()`] its text.
 
 mod amount;
@@ -13,8 +13,10 @@ mod daemon;
 mod definition;
 mod document;
 mod form;
+mod key;
 mod lake;
 mod load;
+mod names;
 mod nearest;
 mod pattern;
 mod postgres;
@@ -23,6 +25,7 @@ mod reader;
 mod reference;
 mod report;
 mod secret;
+mod syntax;
 
 pub use daemon::{Config, Http, Log, LogFormat, Pipeline};
 pub use lake::{Lake, LakeTable, TableMode};
