@@ -1,0 +1,415 @@
+//! From the messages of the log to changes with their order tokens: a state machine without I/O.
+//!
+//! - A transaction is known by where its commit record begins (`final_lsn`). Below [`Resume::covered`] it was handed
+//!   over before and is dropped whole; at or above it is new, also when it begins exactly there.
+//! - The ordinal counts every row of the transaction, captured or not, from 1. An update takes two, the first for the
+//!   removal of the old key, the second for the new row, whether or not the key changed: so the numbers depend on the
+//!   log alone, never on what we know of the key. A truncate takes one for each table that it names.
+//! - A change of the key becomes a delete and an insert.
+//! - A transaction with many rows is given out in pieces; only a boundary between transactions can be a checkpoint.
+//!
+//! ```text
+//! begin, rows.., commit -> pending [ whole transactions | rows of the open one ] -> cut
+//! ```
+
+use std::mem;
+
+use walbrook_model::{Change, Error, Op, Result, Row, Seq};
+
+use crate::checkpoint::Commit;
+use crate::continuity::{Resume, gap};
+use crate::images::Images;
+use crate::netting::Netting;
+use crate::relations::{Captured, Entry, Relations};
+use crate::timeline::Timelines;
+use crate::wire::Lsn;
+use crate::wire::pgoutput::{Message, Old, Relation};
+
+/// What bounds an assembler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Row data of one cut, bytes.
+    pub(crate) cut_bytes: usize,
+    /// Changes of one cut.
+    pub(crate) cut_changes: usize,
+    /// What must be held of one transaction, bytes.
+    pub(crate) transaction_bytes: usize,
+}
+
+/// Assembles transactions.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    generation: u16,
+    timelines: Timelines,
+    covered: Lsn,
+    expect: Option<Commit>,
+    /// The last transaction that was handed over before: no unknown one lies between it and `covered`.
+    known: Option<Commit>,
+    limits: Limits,
+    relations: Relations,
+    open: Option<Open>,
+    netting: Netting,
+    images: Images,
+    pending: Pending,
+    boundary: Boundary,
+}
+
+/// The open transaction.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    final_lsn: Lsn,
+    xid: u32,
+    committed_at_us: i64,
+    /// The transaction's token with ordinal 0.
+    base: Seq,
+    /// Ordinals given so far.
+    ordinal: u64,
+    covered: bool,
+}
+
+/// A place between transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Boundary {
+    /// Where to resume.
+    pub(crate) position: Lsn,
+    /// The last transaction with rows.
+    pub(crate) last_commit: Option<Commit>,
+    /// When the last transaction committed.
+    pub(crate) committed_at_us: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    changes: Vec<Change>,
+    bytes: usize,
+    /// How many of them, and how many bytes, belong to whole transactions.
+    whole: (usize, usize),
+}
+
+/// Changes that leave the assembler.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) changes: Vec<Change>,
+    /// `None` inside a transaction.
+    pub(crate) boundary: Option<Boundary>,
+}
+
+/// What the caller has to do for a message.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Nothing.
+    Done,
+    /// Look the table up and call [`Assembler::describe`] before the next message.
+    Describe(Relation),
+}
+
+impl Assembler {
+    pub(crate) fn new(
+        generation: u16,
+        timelines: Timelines,
+        resume: &Resume,
+        known: Option<Commit>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            generation,
+            timelines,
+            covered: resume.covered,
+            expect: resume.expect,
+            known,
+            limits,
+            relations: Relations::default(),
+            open: None,
+            netting: Netting::new(limits.transaction_bytes),
+            images: Images::new(limits.transaction_bytes),
+            pending: Pending::default(),
+            boundary: Boundary { position: resume.covered, last_commit: known, committed_at_us: None },
+        }
+    }
+
+    /// The newest place between transactions; what lies below it was cut or is pending.
+    pub(crate) fn boundary(&self) -> Boundary {
+        self.boundary
+    }
+
+    /// Whether no transaction is open and nothing is pending.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_none() && self.pending.changes.is_empty()
+    }
+
+    /// Whether changes of whole transactions are pending.
+    pub(crate) fn has_whole(&self) -> bool {
+        self.pending.whole.0 > 0
+    }
+
+    /// Takes the next message of the log.
+    ///
+    /// # Errors
+    /// A gap if the log is not the one that was read before; data if a row cannot be handled.
+    pub(crate) fn push(&mut self, message: Message) -> Result<Step> {
+        match message {
+            Message::Insert { relation, new } => self.insert(relation, new)?,
+            Message::Update { relation, old, new } => self.update(relation, old, new)?,
+            Message::Delete { relation, old } => self.delete(relation, old)?,
+            Message::Begin { final_lsn, committed_at_us, xid } => self.begin(final_lsn, committed_at_us, xid)?,
+            Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn)?,
+            Message::Truncate { relations, .. } => self.truncate(&relations)?,
+            Message::Relation(relation) => return Ok(Step::Describe(relation)),
+            // Types come with the table's description; where a change was first made does not matter here.
+            Message::Type { .. } | Message::Origin { .. } | Message::Message(_) => {}
+        }
+        Ok(Step::Done)
+    }
+
+    /// Sets the shape of a table from here on.
+    pub(crate) fn describe(&mut self, oid: u32, entry: Entry) -> Result<()> {
+        let same = match (self.relations.get(oid), &entry) {
+            (Some(Entry::Captured(known)), Entry::Captured(new)) => {
+                known.schema == new.schema && known.nets == new.nets
+            }
+            _ => false,
+        };
+        if !same && let Some(open) = self.open {
+            self.images.forget(oid);
+            let settled = self.netting.settle_table(oid)?;
+            self.pending.append(settled, open.committed_at_us);
+        }
+        self.relations.insert(oid, entry);
+        Ok(())
+    }
+
+    /// The server has read the log up to `end` and is between transactions. Returns whether the boundary moved.
+    pub(crate) fn idle(&mut self, end: Lsn) -> Result<bool> {
+        if self.open.is_some() || end <= self.boundary.position {
+            return Ok(false);
+        }
+        if end >= self.covered {
+            self.check_proven()?;
+        }
+        self.boundary.position = end;
+        Ok(true)
+    }
+
+    /// Changes to hand over: those of whole transactions, if there are enough of them or `flush` is set, and rows of the
+    /// open transaction only when there are enough of them and nothing else is pending.
+    pub(crate) fn cut(&mut self, flush: bool) -> Option<Cut> {
+        let Limits { cut_bytes, cut_changes, .. } = self.limits;
+        let pending = &mut self.pending;
+        let full = pending.bytes >= cut_bytes || pending.changes.len() >= cut_changes;
+        if pending.whole.0 > 0 && (full || flush) {
+            let rest = pending.changes.split_off(pending.whole.0);
+            let changes = mem::replace(&mut pending.changes, rest);
+            pending.bytes -= mem::take(&mut pending.whole).1;
+            return Some(Cut { changes, boundary: Some(self.boundary) });
+        }
+        if full && !pending.changes.is_empty() {
+            pending.bytes = 0;
+            return Some(Cut { changes: mem::take(&mut pending.changes), boundary: None });
+        }
+        None
+    }
+
+    fn begin(&mut self, final_lsn: Lsn, committed_at_us: i64, xid: u32) -> Result<()> {
+        if self.open.is_some() {
+            return Err(Error::bug("a transaction begins inside another"));
+        }
+        let base = Seq::new(self.generation, self.timelines.holding(final_lsn), final_lsn.0, 0)
+            .map_err(|error| Error::bug("a position does not fit").because(error))?;
+        let covered = final_lsn < self.covered;
+        if !covered {
+            self.check_proven()?;
+        }
+        self.open = Some(Open { final_lsn, xid, committed_at_us, base, ordinal: 0, covered });
+        Ok(())
+    }
+
+    fn commit(&mut self, commit_lsn: Lsn, end_lsn: Lsn) -> Result<()> {
+        let Some(open) = self.open.take() else { return Err(Error::bug("a commit without its transaction")) };
+        if open.final_lsn != commit_lsn || end_lsn <= commit_lsn {
+            return Err(Error::bug("a commit does not fit its transaction"));
+        }
+        let commit = Commit { final_lsn: commit_lsn, end_lsn, xid: open.xid, committed_at_us: open.committed_at_us };
+        if open.covered {
+            return self.check_covered(&commit, open.ordinal);
+        }
+        let settled = self.netting.settle()?;
+        self.pending.append(settled, open.committed_at_us);
+        self.images.clear();
+        self.pending.whole = (self.pending.changes.len(), self.pending.bytes);
+        self.boundary.position = end_lsn;
+        self.boundary.committed_at_us = Some(open.committed_at_us);
+        if open.ordinal > 0 {
+            self.boundary.last_commit = Some(commit);
+        }
+        Ok(())
+    }
+
+    /// A transaction below the checkpoint came again.
+    fn check_covered(&mut self, commit: &Commit, rows: u64) -> Result<()> {
+        let Some(known) = self.known else {
+            return if rows == 0 { Ok(()) } else { Err(unknown_transaction(commit)) };
+        };
+        if commit.final_lsn > known.final_lsn && rows > 0 {
+            return Err(unknown_transaction(commit));
+        }
+        if commit.final_lsn == known.final_lsn {
+            if *commit != known {
+                return Err(gap(format!(
+                    "another log answers: the transaction at {} is xid {}, it was xid {} when it was handed over",
+                    commit.final_lsn, commit.xid, known.xid
+                )));
+            }
+            self.expect = None;
+        }
+        Ok(())
+    }
+
+    /// Nothing new is taken before the last known transaction was seen again, where it must come again.
+    fn check_proven(&self) -> Result<()> {
+        let Some(expect) = &self.expect else { return Ok(()) };
+        Err(gap(format!(
+            "another log answers: it does not hold the transaction at {} (xid {}) that was handed over",
+            expect.final_lsn, expect.xid
+        )))
+    }
+
+    fn insert(&mut self, relation: u32, new: Row) -> Result<()> {
+        let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
+        let seq = open.next(1)?;
+        let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
+        let new = table.row(new);
+        if table.nets {
+            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
+        }
+        if table.fills {
+            self.images.wrote(relation, table, &new);
+        }
+        self.pending.push(table, Op::Insert, None, Some(new), seq, open.committed_at_us);
+        Ok(())
+    }
+
+    fn update(&mut self, relation: u32, old: Option<Old>, new: Row) -> Result<()> {
+        let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
+        let (removal, seq) = (open.next(1)?, open.next(1)?);
+        let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
+        let old = old.map(|old| table.old_row(old));
+        let new = table.row(new);
+        let mut new = match &old {
+            Some(old) => new.filled_from(old),
+            None => new,
+        };
+        if table.nets {
+            let old = old.filter(|old| table.has_key(old)).ok_or_else(|| no_old_row(table))?;
+            self.netting.removed(relation, &table.schema, table.key_of(&old), old, removal)?;
+            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
+        }
+        let moved = old.as_ref().filter(|old| !table.same_key(old, &new));
+        if table.fills {
+            new = self.images.fill(relation, table, moved, new);
+            if let Some(old) = moved {
+                self.images.removed(relation, table, old);
+            }
+            self.images.wrote(relation, table, &new);
+        }
+        let at = open.committed_at_us;
+        if moved.is_none() {
+            self.pending.push(table, Op::Update, old, Some(new), seq, at);
+            return Ok(());
+        }
+        if !old.as_ref().is_some_and(|old| table.has_key(old)) {
+            return Err(no_old_row(table));
+        }
+        self.pending.push(table, Op::Delete, old, None, removal, at);
+        self.pending.push(table, Op::Insert, None, Some(new), seq, at);
+        Ok(())
+    }
+
+    fn delete(&mut self, relation: u32, old: Old) -> Result<()> {
+        let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
+        let seq = open.next(1)?;
+        let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
+        let old = table.old_row(old);
+        if !table.has_key(&old) {
+            return Err(no_old_row(table));
+        }
+        if table.nets {
+            return self.netting.removed(relation, &table.schema, table.key_of(&old), old, seq);
+        }
+        if table.fills {
+            self.images.removed(relation, table, &old);
+        }
+        self.pending.push(table, Op::Delete, Some(old), None, seq, open.committed_at_us);
+        Ok(())
+    }
+
+    fn truncate(&mut self, relations: &[u32]) -> Result<()> {
+        for relation in relations {
+            let (open, table) = row_of(&mut self.open, &mut self.relations, *relation)?;
+            let seq = open.next(1)?;
+            let Some(table) = table.filter(|table| seq > table.start) else { continue };
+            self.netting.forget(*relation);
+            self.images.forget(*relation);
+            self.pending.push(table, Op::Truncate, None, None, seq, open.committed_at_us);
+        }
+        Ok(())
+    }
+}
+
+/// The open transaction with its ordinals, and the table if its rows are wanted: it is captured and the transaction was
+/// not handed over before.
+fn row_of<'a>(
+    open: &'a mut Option<Open>,
+    relations: &'a mut Relations,
+    relation: u32,
+) -> Result<(&'a mut Open, Option<&'a Captured>)> {
+    let open = open.as_mut().ok_or_else(|| Error::bug("a row outside of a transaction"))?;
+    let entry = relations.get(relation).ok_or_else(|| Error::bug("a row of a table that was not described"))?;
+    let table = match entry {
+        Entry::Captured(table) if !open.covered => Some(table),
+        _ => None,
+    };
+    Ok((open, table))
+}
+
+impl Open {
+    /// The token of the next ordinal.
+    fn next(&mut self, step: u64) -> Result<Seq> {
+        self.ordinal += step;
+        self.base
+            .with_ordinal(self.ordinal)
+            .map_err(|error| Error::bug("a transaction has too many rows").because(error))
+    }
+}
+
+impl Pending {
+    fn push(&mut self, table: &Captured, op: Op, before: Option<Row>, after: Option<Row>, seq: Seq, at: i64) {
+        let change = Change { op, schema: table.schema.clone(), before, after, seq, committed_at_us: at };
+        self.bytes += change.bytes();
+        self.changes.push(change);
+    }
+
+    fn append(&mut self, changes: Vec<Change>, at: i64) {
+        for mut change in changes {
+            change.committed_at_us = at;
+            self.bytes += change.bytes();
+            self.changes.push(change);
+        }
+    }
+}
+
+fn unknown_transaction(commit: &Commit) -> Error {
+    gap(format!(
+        "another log answers: it holds a transaction at {} (xid {}) below the checkpoint that was never handed over",
+        commit.final_lsn, commit.xid
+    ))
+}
+
+fn no_old_row(table: &Captured) -> Error {
+    let name = &table.schema.table;
+    Error::data("the log does not carry the old key of a row")
+        .on(format!("table {name}"))
+        .remedy(format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT, or FULL if its primary key is deferrable"))
+}
+
+#[cfg(test)]
+mod tests;

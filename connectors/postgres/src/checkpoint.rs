@@ -1,0 +1,213 @@
+//! What our checkpoint holds: how far the source is, as versioned JSON.
+//!
+//! - `position` is the end of a commit record (or an idle position that the server reported): the source resumes with
+//!   the transactions whose commit record begins **at or after** it. Commits lie back to back, so a transaction that
+//!   begins to commit exactly at `position` is new.
+//! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint.
+
+use serde::{Deserialize, Serialize};
+use walbrook_model::{Checkpoint, Error, Result, Seq, TableId};
+
+use crate::timeline::Switch;
+use crate::wire::Lsn;
+
+const VERSION: u32 = 1;
+
+/// How far the source is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Progress {
+    pub(crate) version: u32,
+    /// Of the cluster, as `IDENTIFY_SYSTEM` prints it; empty before the server was asked.
+    pub(crate) system_id: String,
+    pub(crate) database: String,
+    pub(crate) slot: String,
+    pub(crate) publication: String,
+    /// Its number at the server: a publication that was dropped and created again has another.
+    pub(crate) publication_oid: u32,
+    /// Raised by each accepted gap.
+    pub(crate) generation: u16,
+    pub(crate) timeline: u32,
+    /// The ancestors of `timeline`.
+    pub(crate) history: Vec<Switch>,
+    pub(crate) phase: Phase,
+    pub(crate) position: Lsn,
+    /// The last transaction with rows that was handed over.
+    pub(crate) last_commit: Option<Commit>,
+    /// The highest order token that was handed over up to here.
+    pub(crate) emitted_max: Seq,
+    pub(crate) tables: Vec<TableProgress>,
+    /// What operators accepted, oldest first.
+    pub(crate) gaps: Vec<AcceptedGap>,
+}
+
+/// What the source does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// The slot is about to be made; a slot that exists was made by us and nothing was read from it.
+    Intent,
+    /// Tables are read; the slot holds the log from `position` on.
+    Snapshot,
+    /// All tables are read.
+    Stream,
+}
+
+/// A transaction's end: enough to recognise it when the server sends it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Commit {
+    /// Where the commit record begins.
+    pub(crate) final_lsn: Lsn,
+    /// Where it ends.
+    pub(crate) end_lsn: Lsn,
+    pub(crate) xid: u32,
+    pub(crate) committed_at_us: i64,
+}
+
+/// One table's part of the snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TableProgress {
+    pub(crate) oid: u32,
+    pub(crate) table: TableId,
+    /// The slice that the table is or was read at: streamed changes at or below it are not handed over.
+    pub(crate) slice: Seq,
+    /// Whether all of it was read.
+    pub(crate) finished: bool,
+}
+
+/// A gap that an operator accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AcceptedGap {
+    pub(crate) reason: String,
+    pub(crate) at_us: i64,
+    /// The generation that it began.
+    pub(crate) generation: u16,
+    /// Where the log was left.
+    pub(crate) left_at: Lsn,
+}
+
+impl Progress {
+    /// A pipeline that has not begun.
+    pub(crate) fn intent(settings: &walbrook_config::Postgres) -> Self {
+        Self {
+            version: VERSION,
+            system_id: String::new(),
+            database: settings.database.clone(),
+            slot: settings.slot.clone(),
+            publication: settings.publication.clone(),
+            publication_oid: 0,
+            generation: 0,
+            timeline: 0,
+            history: Vec::new(),
+            phase: Phase::Intent,
+            position: Lsn::default(),
+            last_commit: None,
+            emitted_max: Seq::ZERO,
+            tables: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// As the checkpoint that the sink keeps.
+    ///
+    /// # Errors
+    /// Never in practice: every field has a JSON form.
+    pub(crate) fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let json = serde_json::to_string(self).map_err(|error| Error::bug("checkpoint has no JSON").because(error))?;
+        Ok(Checkpoint::new(json))
+    }
+
+    /// From the sink's checkpoint.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Config`] if this build does not know its version or it is no checkpoint of this
+    /// source.
+    pub(crate) fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let unreadable = |error| {
+            Error::config("the sink's checkpoint is not one of a PostgreSQL source")
+                .because(error)
+                .remedy("run the version of walbrook that wrote it, or name another pipeline")
+        };
+        let Versioned { version } = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
+        if version != VERSION {
+            return Err(Error::config(format!(
+                "the sink's checkpoint has version {version}, this walbrook knows version {VERSION}"
+            ))
+            .remedy("run the version of walbrook that wrote it, or a newer one"));
+        }
+        serde_json::from_str(checkpoint.as_str()).map_err(unreadable)
+    }
+
+    /// The entry of a table.
+    pub(crate) fn table(&self, oid: u32) -> Option<&TableProgress> {
+        self.tables.iter().find(|table| table.oid == oid)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use walbrook_model::ErrorKind;
+
+    pub(crate) fn progress() -> Progress {
+        Progress {
+            version: VERSION,
+            system_id: "7301".into(),
+            database: "shop".into(),
+            slot: "walbrook_a".into(),
+            publication: "walbrook_a".into(),
+            publication_oid: 16_500,
+            generation: 2,
+            timeline: 3,
+            history: vec![Switch { timeline: 1, end: Lsn(0x100) }],
+            phase: Phase::Stream,
+            position: Lsn(0x2_0000_0500),
+            last_commit: Some(Commit {
+                final_lsn: Lsn(0x2_0000_0400),
+                end_lsn: Lsn(0x2_0000_0430),
+                xid: 77,
+                committed_at_us: 1_700_000_000_000_000,
+            }),
+            emitted_max: Seq::new(2, 3, 0x2_0000_0400, 9).unwrap(),
+            tables: vec![TableProgress {
+                oid: 16_384,
+                table: TableId::new("public", "order \"x\""),
+                slice: Seq::new(2, 3, 0x2_0000_0300, 0).unwrap(),
+                finished: true,
+            }],
+            gaps: vec![AcceptedGap { reason: "restored".into(), at_us: 5, generation: 2, left_at: Lsn(0x50) }],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was_written() {
+        for phase in [Phase::Intent, Phase::Snapshot, Phase::Stream] {
+            let written = Progress { phase, ..progress() };
+            assert_eq!(Progress::from_checkpoint(&written.to_checkpoint().unwrap()).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let json = progress().to_checkpoint().unwrap().as_str().to_owned();
+        let cases = [
+            (json.replace("\"version\":1", "\"version\":2"), "version 2"),
+            (json.replace("\"version\":1", "\"version\":1,\"shard\":4"), "unknown field"),
+            (json.replace("\"stream\"", "\"rewind\""), "unknown variant"),
+            ("{}".to_owned(), "missing field"),
+            ("gtid".to_owned(), "not one of a PostgreSQL source"),
+        ];
+        for (json, wanted) in cases {
+            let error = Progress::from_checkpoint(&Checkpoint::new(json.clone())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{json}");
+            assert!(error.to_string().contains(wanted), "{error}");
+        }
+    }
+}

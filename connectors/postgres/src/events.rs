@@ -1,0 +1,56 @@
+//! What happens in this source, as log lines.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+use walbrook_model::{Error, TableId};
+
+use crate::wire::Lsn;
+
+pub(crate) fn slot_created(slot: &str, position: Lsn, temporary: bool) {
+    info!(slot, %position, temporary, "replication slot created");
+}
+
+pub(crate) fn unused_slot_dropped(slot: &str) {
+    warn!(slot, "replication slot of an interrupted first start dropped, nothing was read from it");
+}
+
+pub(crate) fn snapshot_started(tables: usize, position: Lsn, sessions: usize) {
+    info!(tables, %position, sessions, "snapshot started");
+}
+
+pub(crate) fn table_read(table: &TableId, rows: u64) {
+    info!(%table, rows, "table read");
+}
+
+pub(crate) fn snapshot_finished(elapsed: Duration) {
+    info!(seconds = elapsed.as_secs_f64(), "snapshot finished");
+}
+
+pub(crate) fn stream_started(slot: &str, start: Lsn, covered: Lsn) {
+    info!(slot, %start, %covered, "stream started");
+}
+
+pub(crate) fn server_notice(severity: &str, code: &str, message: &str) {
+    warn!(severity, code, "server: {message}");
+}
+
+pub(crate) fn new_table(table: &TableId) {
+    info!(%table, "table appeared, it is read before the stream goes on");
+}
+
+pub(crate) fn stream_interrupted(error: &Error, pause: Duration) {
+    warn!(%error, pause_ms = pause.as_millis(), "stream interrupted, connecting again");
+}
+
+pub(crate) fn gap_found(error: &Error) {
+    error!(%error, "continuity of the log is not proven");
+}
+
+pub(crate) fn gap_accepted(slot: &str, generation: u16, reason: &str) {
+    warn!(slot, generation, reason, "gap accepted, all tables are read again");
+}
+
+pub(crate) fn slot_unseen(error: &Error) {
+    warn!(%error, "the state of the replication slot could not be read");
+}

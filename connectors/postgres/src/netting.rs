@@ -1,0 +1,157 @@
+//! One net change per key and transaction, for tables whose key is deferrable.
+//!
+//! Inside a transaction two rows of such a table may share a key: after `UPDATE t SET id = 3 - id` the log says that 1
+//! became 2 and then that 2 became 1, and the second old row is *not* the one that the first update wrote. So, per key,
+//! the images that the transaction wrote are kept: an old row equal to one of them cancels it, any other means the row
+//! that was there before the transaction. The key is unique again at commit: one image or none is left.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use walbrook_model::{Cell, Change, Error, Op, Result, Row, Seq, TableSchema};
+
+/// The keys that the open transaction touched.
+#[derive(Debug)]
+pub(crate) struct Netting {
+    tables: HashMap<u32, Table>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Table {
+    schema: Arc<TableSchema>,
+    keys: HashMap<Box<[u8]>, Net>,
+}
+
+#[derive(Debug)]
+struct Net {
+    /// The row that the key had before the transaction, once the transaction removed it.
+    earlier: Option<Row>,
+    /// What the transaction wrote and did not remove.
+    images: Vec<Row>,
+    last: Seq,
+}
+
+impl Netting {
+    /// `bytes_max` bounds the rows of one transaction.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { tables: HashMap::new(), bytes: 0, bytes_max }
+    }
+
+    /// A row was written at `key`.
+    pub(crate) fn wrote(
+        &mut self,
+        oid: u32,
+        schema: &Arc<TableSchema>,
+        key: Box<[u8]>,
+        row: Row,
+        seq: Seq,
+    ) -> Result<()> {
+        self.charge(schema, &row)?;
+        let net = self.net(oid, schema, key, seq);
+        net.images.push(row);
+        Ok(())
+    }
+
+    /// The row `old` is gone from `key`.
+    pub(crate) fn removed(
+        &mut self,
+        oid: u32,
+        schema: &Arc<TableSchema>,
+        key: Box<[u8]>,
+        old: Row,
+        seq: Seq,
+    ) -> Result<()> {
+        self.charge(schema, &old)?;
+        let net = self.net(oid, schema, key, seq);
+        if let Some(index) = net.images.iter().rposition(|image| matches(image, &old)) {
+            net.images.swap_remove(index);
+        } else if net.earlier.is_none() {
+            net.earlier = Some(old);
+        } else {
+            return Err(unclear(schema, "a key lost more rows in a transaction than it can have had"));
+        }
+        Ok(())
+    }
+
+    /// The table was truncated: what the transaction did to it before is void.
+    pub(crate) fn forget(&mut self, oid: u32) {
+        self.tables.remove(&oid);
+    }
+
+    /// Ends the netting of one table. The server refuses to change a table's shape while a key check is pending, so no
+    /// two rows share a key then.
+    pub(crate) fn settle_table(&mut self, oid: u32) -> Result<Vec<Change>> {
+        self.tables.remove(&oid).map_or_else(|| Ok(Vec::new()), |table| table.settle().map(in_order))
+    }
+
+    /// The net changes of the transaction, in order.
+    pub(crate) fn settle(&mut self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        for (_, table) in self.tables.drain() {
+            changes.append(&mut table.settle()?);
+        }
+        self.bytes = 0;
+        Ok(in_order(changes))
+    }
+
+    fn net(&mut self, oid: u32, schema: &Arc<TableSchema>, key: Box<[u8]>, seq: Seq) -> &mut Net {
+        let table = self.tables.entry(oid).or_insert_with(|| Table { schema: schema.clone(), keys: HashMap::new() });
+        let net = table.keys.entry(key).or_insert_with(|| Net { earlier: None, images: Vec::new(), last: seq });
+        net.last = seq;
+        net
+    }
+
+    fn charge(&mut self, schema: &TableSchema, row: &Row) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(row.memory_bytes() + size_of::<Net>());
+        if self.bytes <= self.bytes_max {
+            return Ok(());
+        }
+        Err(Error::data(format!(
+            "a transaction changes more than {} bytes of a table with a deferrable key",
+            self.bytes_max
+        ))
+        .on(format!("table {}", schema.table))
+        .remedy("raise source.postgres.transaction_bytes_max, or make the key NOT DEFERRABLE"))
+    }
+}
+
+impl Table {
+    fn settle(self) -> Result<Vec<Change>> {
+        let mut changes = Vec::with_capacity(self.keys.len());
+        for net in self.keys.into_values() {
+            let mut images = net.images;
+            let after = images.pop();
+            if !images.is_empty() {
+                return Err(unclear(&self.schema, "two rows share a key at the end of a transaction"));
+            }
+            let op = match (&net.earlier, &after) {
+                (None, None) => continue,
+                (None, Some(_)) => Op::Insert,
+                (Some(_), Some(_)) => Op::Update,
+                (Some(_), None) => Op::Delete,
+            };
+            let (schema, before, seq) = (self.schema.clone(), net.earlier, net.last);
+            changes.push(Change { op, schema, before, after, seq, committed_at_us: 0 });
+        }
+        Ok(changes)
+    }
+}
+
+/// Whether `old` is the image, as far as it carries cells.
+fn matches(image: &Row, old: &Row) -> bool {
+    image.len() == old.len()
+        && (0..old.len()).all(|index| old.cell(index) == Cell::Unchanged || old.cell(index) == image.cell(index))
+}
+
+fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.sort_unstable_by_key(|change| change.seq);
+    changes
+}
+
+fn unclear(schema: &TableSchema, what: &str) -> Error {
+    Error::data(what)
+        .on(format!("table {}", schema.table))
+        .remedy(format!("ALTER TABLE {} REPLICA IDENTITY FULL, or make the key NOT DEFERRABLE", schema.table))
+}

@@ -1,0 +1,120 @@
+//! The shape of each table at the place of the log that is being read.
+//!
+//! Rows name their table by number; a lookup is one comparison while the table stays the same.
+
+use std::sync::Arc;
+
+use walbrook_model::{Cell, Row, RowBuilder, Seq, TableSchema};
+
+use crate::wire::pgoutput::Old;
+
+/// A table whose changes are handed over.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) schema: Arc<TableSchema>,
+    /// Changes at or below were seen by the slice that the table was read at. [`Seq::ZERO`]: it was not read.
+    pub(crate) start: Seq,
+    /// The cell of the log's row behind each column; `None`: they are the same.
+    pub(crate) projection: Option<Box<[usize]>>,
+    /// By cell of the log's row, whether a key-only old row carries it.
+    pub(crate) identity: Box<[bool]>,
+    /// Two rows may share a key inside a transaction: its changes are netted per key.
+    pub(crate) nets: bool,
+    /// New rows may lack cells that only earlier images hold.
+    pub(crate) fills: bool,
+}
+
+impl Captured {
+    /// A row of the log as a row of the schema.
+    pub(crate) fn row(&self, row: Row) -> Row {
+        let Some(projection) = &self.projection else { return row };
+        let mut builder = RowBuilder::with_capacity(projection.len(), row.memory_bytes());
+        for index in projection {
+            builder.push(row.cell(*index));
+        }
+        builder.finish()
+    }
+
+    /// An old row of the log as a row of the schema. The server sends NULL for the cells that a key-only row lacks.
+    pub(crate) fn old_row(&self, old: Old) -> Row {
+        if !old.key_only {
+            return self.row(old.row);
+        }
+        let mut builder = RowBuilder::with_capacity(self.schema.columns.len(), 0);
+        for column in 0..self.schema.columns.len() {
+            let index = self.projection.as_ref().map_or(Some(column), |places| places.get(column).copied());
+            match index {
+                Some(index) if self.identity.get(index) == Some(&true) => builder.push(old.row.cell(index)),
+                _ => builder.push(Cell::Unchanged),
+            }
+        }
+        builder.finish()
+    }
+
+    /// Whether both rows have the same key, byte for byte. A cell that a row does not carry did not change.
+    pub(crate) fn same_key(&self, old: &Row, new: &Row) -> bool {
+        self.schema.key.iter().all(|index| match (old.cell(*index), new.cell(*index)) {
+            (Cell::Unchanged, _) | (_, Cell::Unchanged) => true,
+            (old, new) => old == new,
+        })
+    }
+
+    /// Whether the row carries all of its key.
+    pub(crate) fn has_key(&self, row: &Row) -> bool {
+        self.schema.key.iter().all(|index| row.cell(*index) != Cell::Unchanged)
+    }
+
+    /// The key as bytes, equal exactly for equal keys.
+    pub(crate) fn key_of(&self, row: &Row) -> Box<[u8]> {
+        let mut key = Vec::with_capacity(16 * self.schema.key.len());
+        for index in &self.schema.key {
+            match row.cell(*index) {
+                Cell::Null => key.push(0),
+                Cell::Unchanged => key.push(1),
+                Cell::Data(bytes) => {
+                    key.push(2);
+                    key.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+                    key.extend_from_slice(bytes);
+                }
+            }
+        }
+        key.into_boxed_slice()
+    }
+}
+
+/// What is known of a table.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Its changes are handed over.
+    Captured(Captured),
+    /// It is published but not captured: its rows are counted and dropped.
+    Ignored,
+}
+
+/// The tables that the server has described on this connection, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Relations {
+    /// Ordered by number.
+    entries: Vec<(u32, Entry)>,
+    /// Where the last lookup ended.
+    last: usize,
+}
+
+impl Relations {
+    /// Sets what is known of a table.
+    pub(crate) fn insert(&mut self, oid: u32, entry: Entry) {
+        match self.entries.binary_search_by_key(&oid, |(known, _)| *known) {
+            Ok(index) => self.entries[index].1 = entry,
+            Err(index) => self.entries.insert(index, (oid, entry)),
+        }
+        self.last = 0;
+    }
+
+    /// What is known of a table.
+    pub(crate) fn get(&mut self, oid: u32) -> Option<&Entry> {
+        if self.entries.get(self.last).is_none_or(|(known, _)| *known != oid) {
+            self.last = self.entries.binary_search_by_key(&oid, |(known, _)| *known).ok()?;
+        }
+        self.entries.get(self.last).map(|(_, entry)| entry)
+    }
+}

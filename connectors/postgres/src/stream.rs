@@ -1,0 +1,266 @@
+//! One connection's worth of the log: from the judge's word to a stop, an error or a table that must be read first.
+//!
+//! # Why a reconnect loses and doubles nothing
+//!
+//! `handed` is the progress at the last boundary that was handed over. A new connection resumes there:
+//!
+//! - Whole transactions below it were handed over; when the slot sends them again they are dropped whole, by where their
+//!   commit record begins.
+//! - Every other transaction is handed over again whole. If a part of it was handed over before the break, these
+//!   changes come twice, each with the order token that it had: the tokens depend on the log alone. The guard of the
+//!   sink drops the repeats, and no checkpoint lies between the two, since only boundaries are checkpoints.
+//! - What was assembled but not handed over is forgotten with the connection and comes again.
+//!
+//! The server is acknowledged only what lies inside the sink's durable checkpoint, never what was merely handed over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
+
+use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
+use crate::catalog::{Catalog, Found};
+use crate::checkpoint::Progress;
+use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
+use crate::continuity::{self, gap};
+use crate::events;
+use crate::monitor::Monitor;
+use crate::sql::{quote_ident, quote_literal};
+use crate::status::{Events, State};
+use crate::wire::Lsn;
+use crate::wire::pgoutput;
+use crate::worker::Context;
+
+/// Row data of a batch, bytes.
+pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
+/// Changes of a batch.
+pub(crate) const BATCH_CHANGES: usize = 8192;
+/// How long changes of whole transactions may wait for more to share their batch.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long the stream may be quiet before the loop looks at its clock.
+const WAIT: Duration = Duration::from_millis(50);
+/// A server that says so often that it is idle at one position wants it confirmed: it may be shutting down.
+const REPEATS_URGENT: u32 = 3;
+
+/// Why a stream ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// A stop was asked for.
+    Stopped,
+    /// A captured table appeared that was never read.
+    NewTable,
+}
+
+/// Streams until something ends it. `handed` moves with every boundary that is handed over.
+pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut Progress) -> Result<Ended> {
+    let settings = &context.settings;
+    let mut connection = ReplicationConnection::connect(settings).await?;
+    let server = continuity::identify(&mut connection).await?;
+    let slot = continuity::slot(&mut connection, &settings.slot).await?;
+    let publication = continuity::publication(&mut connection, &settings.publication).await?;
+    let resume = continuity::judge(handed, &server, slot.as_ref(), publication)?;
+    handed.timeline = server.timelines.current();
+    handed.history = server.timelines.ancestors().to_vec();
+    handed.position = resume.covered;
+    let limits = Limits {
+        cut_bytes: BATCH_BYTES,
+        cut_changes: BATCH_CHANGES,
+        transaction_bytes: usize::try_from(settings.transaction_bytes_max).unwrap_or(usize::MAX),
+    };
+    let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits);
+    let command = format!(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
+        quote_ident(&settings.slot),
+        resume.start,
+        quote_literal(&quote_ident(&settings.publication)),
+    );
+    let stream = connection.start(&command).await?;
+    events::stream_started(&settings.slot, resume.start, resume.covered);
+    context.status.set_state(State::Streaming);
+    let monitor = Monitor::start(context);
+    let mut reader = Reader {
+        context,
+        catalog,
+        handed,
+        assembler,
+        monitor,
+        confirmed: Lsn::default(),
+        pending_since: None,
+        idle_sent: Instant::now(),
+        repeats: (Lsn::default(), 0),
+    };
+    reader.read(stream).await
+}
+
+struct Reader<'a> {
+    context: &'a Context,
+    catalog: &'a mut Catalog,
+    handed: &'a mut Progress,
+    assembler: Assembler,
+    monitor: Monitor,
+    confirmed: Lsn,
+    /// Since when whole transactions wait for others.
+    pending_since: Option<Instant>,
+    /// When an idle position last became a checkpoint.
+    idle_sent: Instant,
+    /// The last idle position of the server, and how often it said so.
+    repeats: (Lsn, u32),
+}
+
+impl Reader<'_> {
+    async fn read(&mut self, mut stream: ReplicationStream) -> Result<Ended> {
+        loop {
+            self.confirm(&stream);
+            if self.context.stop_asked() {
+                stream.stop(self.context.durable_position()).await?;
+                return Ok(Ended::Stopped);
+            }
+            for frame in stream.next(self.wait()).await? {
+                if let Some(ended) = self.take(frame).await? {
+                    return Ok(ended);
+                }
+            }
+            let due = self.pending_since.is_some_and(|since| since.elapsed() >= LINGER);
+            self.hand_over(due).await?;
+            self.hand_over_idle().await?;
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        self.pending_since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()))
+    }
+
+    /// Acknowledges what is durable.
+    fn confirm(&mut self, stream: &ReplicationStream) {
+        let durable = self.context.durable_position();
+        if durable > self.confirmed {
+            stream.report(durable);
+            self.confirmed = durable;
+            self.context.status.set_confirmed(durable);
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<Option<Ended>> {
+        match frame {
+            Frame::Data { message, .. } => {
+                if let Step::Describe(relation) = self.assembler.push(pgoutput::decode(&message)?)?
+                    && self.describe(relation).await?
+                {
+                    return Ok(Some(Ended::NewTable));
+                }
+                self.hand_over(false).await?;
+            }
+            Frame::Keepalive { end, .. } => {
+                self.assembler.idle(end)?;
+                let repeats = if self.repeats.0 == end { self.repeats.1 + 1 } else { 0 };
+                self.repeats = (end, repeats);
+            }
+            Frame::Notice { severity, code, message } => {
+                // Since version 18 the server leaves out the changes of a missing publication with no more than this.
+                if matches!(code.as_str(), "55000" | "42704") {
+                    return Err(gap(format!("the server leaves changes out: {message}"))
+                        .on(format!("publication {}", self.context.settings.publication)));
+                }
+                events::server_notice(&severity, &code, &message);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
+    async fn describe(&mut self, relation: pgoutput::Relation) -> Result<bool> {
+        let oid = relation.oid;
+        match self.catalog.entry(relation, self.handed).await? {
+            Found::Entry(entry) => self.assembler.describe(oid, entry)?,
+            Found::New(table) => {
+                events::new_table(&table);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Hands over what is pending, in batches.
+    async fn hand_over(&mut self, flush: bool) -> Result<()> {
+        while let Some(Cut { changes, boundary }) = self.assembler.cut(flush) {
+            if let Some(last) = changes.last() {
+                // Netted changes may come after later ones of other tables.
+                let newest = changes.iter().map(|change| change.seq).max().unwrap_or(last.seq);
+                self.handed.emitted_max = self.handed.emitted_max.max(newest);
+            }
+            let checkpoint = match boundary {
+                Some(boundary) => {
+                    self.move_to(boundary);
+                    Some(self.handed.to_checkpoint()?)
+                }
+                None => None,
+            };
+            let complete_until_us = boundary.and_then(|boundary| boundary.committed_at_us);
+            count(self.context, &changes);
+            let lineage = Some(self.context.lineage(self.handed));
+            self.context.send(Batch { changes, checkpoint, lineage, urgent: false, complete_until_us }).await?;
+            if let Some(time) = complete_until_us {
+                self.context.status.set_complete_until(time);
+            }
+        }
+        self.context.status.set_received(self.assembler.boundary().position);
+        let waiting = self.assembler.has_whole();
+        self.pending_since = if waiting { self.pending_since.or_else(|| Some(Instant::now())) } else { None };
+        Ok(())
+    }
+
+    /// Turns an idle position of the server into a checkpoint, now and then, so that the server may drop its log.
+    async fn hand_over_idle(&mut self) -> Result<()> {
+        if !self.assembler.is_idle() {
+            return Ok(());
+        }
+        let boundary = self.assembler.boundary();
+        let complete_until_us = self.monitor.complete_until(boundary.position);
+        let urgent = self.repeats.1 >= REPEATS_URGENT && self.context.durable_position() < boundary.position;
+        let interval = if urgent { LINGER } else { self.context.settings.heartbeat_interval };
+        let due = boundary.position > self.handed.position && self.idle_sent.elapsed() >= interval;
+        if !due && complete_until_us.is_none() {
+            return Ok(());
+        }
+        let checkpoint = if due {
+            self.idle_sent = Instant::now();
+            self.repeats.1 = 0;
+            self.move_to(boundary);
+            Some(self.handed.to_checkpoint()?)
+        } else {
+            None
+        };
+        if let Some(time) = complete_until_us {
+            self.context.status.set_complete_until(time);
+        }
+        self.context.send(Batch { checkpoint, urgent: urgent && due, complete_until_us, ..Batch::heartbeat() }).await
+    }
+
+    fn move_to(&mut self, boundary: Boundary) {
+        self.handed.position = boundary.position;
+        self.handed.last_commit = boundary.last_commit;
+    }
+}
+
+/// Counts the changes of a batch by table and kind.
+pub(crate) fn count(context: &Context, changes: &[Change]) {
+    let mut counted: Vec<(&Arc<TableSchema>, Events)> = Vec::new();
+    for change in changes {
+        let same = counted.iter().rposition(|(schema, _)| Arc::ptr_eq(schema, &change.schema));
+        match same.and_then(|index| counted.get_mut(index)) {
+            Some((_, events)) => events.count(change.op),
+            None => {
+                let mut events = Events::default();
+                events.count(change.op);
+                counted.push((&change.schema, events));
+            }
+        }
+    }
+    context.status.count(counted.iter().map(|(schema, events)| (&schema.table, *events)));
+}
+
+/// Whether a new connection may mend the error.
+pub(crate) fn is_transient(error: &walbrook_model::Error) -> bool {
+    error.kind() == ErrorKind::Transient
+}

@@ -1,0 +1,289 @@
+//! The task that reads the server: intent, snapshot, stream, and the stream again after a fault.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use walbrook_config::{Postgres, SnapshotMode};
+use walbrook_model::{Batch, Checkpoint, Error, Lineage, Result, Seq};
+
+use crate::catalog::Catalog;
+use crate::checkpoint::{Phase, Progress, TableProgress};
+use crate::connection::ReplicationConnection;
+use crate::continuity::{self, Server, gap};
+use crate::outbox::Outbox;
+use crate::snapshot::{self, Slice};
+use crate::sql::quote_ident;
+use crate::status::{State, Status};
+use crate::stream::{self, Ended, is_transient};
+use crate::tables::TableInfo;
+use crate::wire::Lsn;
+use crate::{events, publication};
+
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A stream that lasted this long was well: the next pause is short again.
+const WELL_AFTER: Duration = Duration::from_mins(1);
+
+/// What every part of the worker shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Arc<Postgres>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) outbox: Outbox,
+    pub(crate) durable: watch::Receiver<Durable>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// The newest checkpoint that is durable in the sink.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durable {
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) position: Lsn,
+}
+
+impl Context {
+    pub(crate) fn stop_asked(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    pub(crate) fn durable_position(&self) -> Lsn {
+        self.durable.borrow().position
+    }
+
+    /// Hands a batch over.
+    ///
+    /// # Errors
+    /// Transient when nobody takes it any more.
+    pub(crate) async fn send(&self, batch: Batch) -> Result<()> {
+        self.outbox.send(batch).await.map_err(|_| Error::transient("the source was dropped"))
+    }
+
+    /// The log that `progress` speaks of.
+    pub(crate) fn lineage(&self, progress: &Progress) -> Lineage {
+        Lineage::new(format!("postgresql/{}/{}", progress.system_id, progress.database))
+    }
+
+    /// Waits until the checkpoint is durable.
+    async fn wait_for(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let mut durable = self.durable.clone();
+        let arrived = durable.wait_for(|durable| durable.checkpoint.as_ref() == Some(checkpoint)).await;
+        arrived.map(|_| ()).map_err(|_| Error::transient("the source was dropped"))
+    }
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) context: Context,
+    pub(crate) catalog: Catalog,
+    /// The progress at the last boundary that was handed over.
+    pub(crate) handed: Progress,
+    /// Whether `handed` is durable already: it came from the sink.
+    pub(crate) resumed: bool,
+}
+
+impl Worker {
+    /// Reads until a stop, the end of a snapshot without a stream, or an error that no new connection mends.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let result = self.read().await.map_err(continuity::with_way_on);
+        match &result {
+            Ok(()) => self.context.status.set_state(State::Stopped),
+            Err(error) if error.kind() == walbrook_model::ErrorKind::Gap => {
+                self.context.status.set_state(State::Gap);
+                events::gap_found(error);
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let mode = self.context.settings.snapshot.mode;
+        if self.handed.phase == Phase::Intent {
+            self.begin(mode).await?;
+        }
+        if mode != SnapshotMode::Never {
+            self.read_tables().await?;
+        }
+        if mode == SnapshotMode::Only { Ok(()) } else { self.stream().await }
+    }
+
+    /// Makes the slot, once the intent to do so is durable.
+    async fn begin(&mut self, mode: SnapshotMode) -> Result<()> {
+        if !self.resumed {
+            let checkpoint = self.handed.to_checkpoint()?;
+            let batch = Batch { checkpoint: Some(checkpoint.clone()), urgent: true, ..Batch::heartbeat() };
+            self.context.send(batch).await?;
+            self.context.wait_for(&checkpoint).await?;
+        }
+        let settings = self.context.settings.clone();
+        let mut connection = ReplicationConnection::connect(&settings).await?;
+        if mode != SnapshotMode::Only {
+            publication::ensure(&settings).await?;
+            let oid = continuity::publication(&mut connection, &settings.publication).await?;
+            self.handed.publication_oid = oid.ok_or_else(|| {
+                Error::config("the publication does not exist").on(format!("publication {}", settings.publication))
+            })?;
+            drop_unused_slot(&mut connection, &settings.slot).await?;
+        }
+        let server = continuity::identify(&mut connection).await?;
+        self.adopt(&server);
+        if mode == SnapshotMode::Only {
+            // A temporary slot fixes the slice; see `read_tables`.
+            self.handed.phase = Phase::Snapshot;
+            return Ok(());
+        }
+        let export = mode == SnapshotMode::Initial;
+        let slot = create_slot(&mut connection, &settings.slot, false, export).await?;
+        self.handed.position = slot.position;
+        self.handed.phase = if export { Phase::Snapshot } else { Phase::Stream };
+        if let Some(snapshot) = slot.snapshot {
+            let tables = self.catalog.load().await?;
+            self.read_slice(connection, &server, tables, slot.position, &snapshot).await
+        } else {
+            let checkpoint = Some(self.handed.to_checkpoint()?);
+            self.context.send(Batch { checkpoint, ..Batch::heartbeat() }).await
+        }
+    }
+
+    /// Reads the tables that were never read whole, at a slice of their own.
+    async fn read_tables(&mut self) -> Result<()> {
+        let tables = self.catalog.load().await?;
+        let captured: HashSet<u32> = tables.iter().map(|table| table.oid).collect();
+        // A table that is not captured now may miss changes when it comes back: then it is read again.
+        self.handed.tables.retain(|table| captured.contains(&table.oid));
+        for table in &self.handed.tables {
+            self.context.status.begin_table(&table.table, 0, table.finished);
+        }
+        let unread = |table: &Arc<TableInfo>| !self.handed.table(table.oid).is_some_and(|known| known.finished);
+        let unread: Vec<_> = tables.into_iter().filter(unread).collect();
+        if unread.is_empty() {
+            self.handed.phase = Phase::Stream;
+            return Ok(());
+        }
+        let mut connection = ReplicationConnection::connect(&self.context.settings).await?;
+        let server = continuity::identify(&mut connection).await?;
+        let name = format!("{}_slice_{:08x}", self.context.settings.slot.get(..48).unwrap_or_default(), random());
+        let slot = create_slot(&mut connection, &name, true, true).await?;
+        let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
+        self.read_slice(connection, &server, unread, slot.position, &snapshot).await
+    }
+
+    async fn read_slice(
+        &mut self,
+        exporter: ReplicationConnection,
+        server: &Server,
+        tables: Vec<Arc<TableInfo>>,
+        position: Lsn,
+        snapshot: &str,
+    ) -> Result<()> {
+        self.context.status.set_state(State::Snapshot);
+        let seq = Seq::new(self.handed.generation, server.timelines.holding(position), position.0, 0)
+            .map_err(|error| Error::bug("a position does not fit").because(error))?;
+        for table in &tables {
+            self.handed.tables.retain(|known| known.oid != table.oid);
+            let id = table.schema.table.clone();
+            self.handed.tables.push(TableProgress { oid: table.oid, table: id, slice: seq, finished: false });
+        }
+        self.handed.emitted_max = self.handed.emitted_max.max(seq);
+        let checkpoint = Some(self.handed.to_checkpoint()?);
+        self.context.send(Batch { checkpoint, ..Batch::heartbeat() }).await?;
+        let slice = Slice { seq, position, snapshot: snapshot.to_owned() };
+        snapshot::read(&self.context, &mut self.handed, exporter, slice, tables).await
+    }
+
+    async fn stream(&mut self) -> Result<()> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let begun = Instant::now();
+            match stream::run(&self.context, &mut self.catalog, &mut self.handed).await {
+                Ok(Ended::Stopped) => return Ok(()),
+                Ok(Ended::NewTable) => self.read_tables().await?,
+                Err(error) if is_transient(&error) => {
+                    if begun.elapsed() >= WELL_AFTER {
+                        pause = PAUSE_FIRST;
+                    }
+                    self.context.status.set_state(State::Reconnecting);
+                    events::stream_interrupted(&error, pause);
+                    if self.pause(pause).await {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits, with jitter; whether a stop was asked for meanwhile.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let share = random() % 512;
+        let jittered = pause / 2 + pause * share / 512 / 2;
+        let mut stop = self.context.stop.clone();
+        tokio::select! {
+            () = sleep(jittered) => self.context.stop_asked(),
+            _ = stop.wait_for(|asked| *asked) => true,
+        }
+    }
+
+    fn adopt(&mut self, server: &Server) {
+        self.handed.system_id.clone_from(&server.system_id);
+        self.handed.timeline = server.timelines.current();
+        self.handed.history = server.timelines.ancestors().to_vec();
+    }
+}
+
+/// A slot that was just made.
+struct Created {
+    position: Lsn,
+    snapshot: Option<String>,
+}
+
+/// Makes a slot; waits for every transaction that runs now.
+async fn create_slot(
+    connection: &mut ReplicationConnection,
+    name: &str,
+    temporary: bool,
+    export: bool,
+) -> Result<Created> {
+    let command = format!(
+        "CREATE_REPLICATION_SLOT {}{} LOGICAL pgoutput {}",
+        quote_ident(name),
+        if temporary { " TEMPORARY" } else { "" },
+        if export { "EXPORT_SNAPSHOT" } else { "NOEXPORT_SNAPSHOT" },
+    );
+    let rows = connection.query(&command).await.map_err(|error| error.on(format!("slot {name}")))?;
+    let cell = |index: usize| rows.first().and_then(|row| row.get(index)).and_then(Option::as_deref);
+    let position: Lsn = cell(1)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::transient("the server does not tell where its new slot begins"))?;
+    events::slot_created(name, position, temporary);
+    Ok(Created { position, snapshot: cell(2).map(str::to_owned) })
+}
+
+/// Drops the slot that an interrupted first start left: the durable intent says that it is ours, and that nothing which
+/// was read from it is in a checkpoint.
+async fn drop_unused_slot(connection: &mut ReplicationConnection, name: &str) -> Result<()> {
+    let Some(slot) = continuity::slot(connection, name).await? else { return Ok(()) };
+    if slot.active {
+        return Err(Error::transient("the slot of an interrupted first start is still in use").on(format!("slot {name}")));
+    }
+    connection.query(&format!("DROP_REPLICATION_SLOT {}", quote_ident(name))).await?;
+    events::unused_slot_dropped(name);
+    Ok(())
+}
+
+/// Refuses a first start over a slot that somebody made.
+pub(crate) fn refuse_foreign_slot(name: &str) -> Error {
+    gap("the replication slot exists, but the sink has no checkpoint: what was read from it is not known")
+        .on(format!("slot {name}"))
+}
+
+/// A number for names and jitter; nothing depends on its quality.
+fn random() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.subsec_nanos() ^ std::process::id().rotate_left(16)
+}
