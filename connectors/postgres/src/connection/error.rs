@@ -8,7 +8,7 @@ use tokio_postgres::error::DbError;
 use walbrook_config::Postgres;
 use walbrook_model::{Error, ErrorKind};
 
-use crate::sql::{quote_ident, quote_literal};
+use crate::sql::quote_ident;
 
 /// The longest text of the server that we repeat, characters.
 const TEXT_MAX: usize = 1_000;
@@ -86,7 +86,7 @@ impl ServerError {
 
     fn without_data(mut self) -> Self {
         if may_quote_data(&self.code) {
-            self.message = "the server met a value that it cannot handle (its text is withheld)".to_owned();
+            self.message = String::from("the server met a value that it cannot handle (its text is withheld)");
             self.detail = None;
             self.hint = None;
         }
@@ -155,16 +155,15 @@ pub(crate) fn at_startup(error: Error, settings: &Postgres) -> Error {
             (ErrorKind::Config, remedy)
         }
         Some("28000") => {
-            let remedy = format!(
-                "ALTER ROLE {role} LOGIN, and let the role in with a line of pg_hba.conf: \
-                                  hostssl {database} {role} <our address> scram-sha-256"
-            );
+            let rule = format!("hostssl {database} {role} <our address> scram-sha-256");
+            let remedy = format!("ALTER ROLE {role} LOGIN, and let the role in with a line of pg_hba.conf: {rule}");
             (ErrorKind::Config, remedy)
         }
         Some("42501") => {
             let remedy = format!("ALTER ROLE {role} REPLICATION; GRANT CONNECT ON DATABASE {database} TO {role}");
             (ErrorKind::Config, remedy)
         }
+        Some("3D000") => (ErrorKind::Config, "correct source.postgres.database".to_owned()),
         Some("42704" | "22023" | "08P01" | "0A000") => {
             let remedy = "connect to the server itself (PostgreSQL 14 or later), not through a connection pooler";
             (ErrorKind::Config, remedy.to_owned())
@@ -174,15 +173,6 @@ pub(crate) fn at_startup(error: Error, settings: &Postgres) -> Error {
     error.with_kind(kind).remedy(remedy)
 }
 
-/// The remedy for a slot that another session reads.
-pub(crate) fn slot_in_use_remedy(slot: &str) -> String {
-    let slot = quote_literal(slot);
-    format!(
-        "if it does not end by itself: SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
-             WHERE slot_name = {slot}"
-    )
-}
-
 /// What the caller should do, and the operator. Codes: appendix A of the server's manual.
 fn judge(code: &str, message: &str, routine: &str) -> (ErrorKind, Option<&'static str>) {
     use ErrorKind::{Bug, Config, Data, Gap, Transient};
@@ -190,24 +180,25 @@ fn judge(code: &str, message: &str, routine: &str) -> (ErrorKind, Option<&'stati
     let slots = "raise max_replication_slots, or drop a slot that nobody reads: SELECT pg_drop_replication_slot('...')";
     let sessions = "raise max_connections and max_wal_senders, or the role's CONNECTION LIMIT";
     let pooler = "connect to the server itself, not through a connection pooler";
+    let in_use = "if it does not end by itself: SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+                  WHERE slot_name = '...'";
     match code {
+        "55006" => (Transient, Some(in_use)),
         "53300" => (Transient, Some(sessions)),
         "53400" => (Transient, Some(slots)),
         // Names of settings are the same in every language. All else in this state is about the slot: invalidated,
         // of another database, physical.
         "55000" if message.contains("wal_level") => (Config, Some(wal_level)),
-        "55000" => (Gap, None),
-        // A slot or a publication that is not there.
-        "42704" => (Gap, None),
-        // A file that is not there: of the log, or a library of an extension.
+        // 42704: a slot or a publication that is not there.
+        "55000" | "42704" => (Gap, None),
+        // A file that is not there: of the log, or else a library of an extension.
         "58P01" if message.contains("WAL") || routine.contains("egment") => (Gap, None),
-        "58P01" => (Config, None),
-        // The catalog moved between our look at it and our use of it, or another process of ours was faster.
-        "42P01" | "42703" | "42710" => (Transient, None),
-        "57P04" => (Config, None),
         "26000" | "34000" => (Config, Some(pooler)),
-        "25P03" | "25P04" => (Transient, None),
-        "22023" => (Config, None),
+        // 57P04: the database was dropped. 22023: an option of ours.
+        "58P01" | "57P04" | "22023" => (Config, None),
+        // The catalog moved between our look at it and our use of it, or another process of ours was faster; 25P0x: a
+        // time limit.
+        "42P01" | "42703" | "42710" | "25P03" | "25P04" => (Transient, None),
         _ => match code.get(..2).unwrap_or_default() {
             "22" | "23" | "P0" | "38" | "39" => (Data, None),
             "25" => (Bug, None),
@@ -287,9 +278,9 @@ mod tests {
 
     #[test]
     fn an_error_tells_the_servers_words_and_code() {
-        let error = server_error("55006", "slot in use").into_error();
-        assert_eq!(error.to_string(), "slot in use: ERROR 55006, detail");
-        assert_eq!(sqlstate(&error), Some("55006"));
+        let error = server_error("57P01", "bye").into_error();
+        assert_eq!(error.to_string(), "bye: ERROR 57P01, detail");
+        assert_eq!(sqlstate(&error), Some("57P01"));
         assert_eq!(sqlstate(&Error::config("other")), None);
     }
 

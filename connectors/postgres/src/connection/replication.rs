@@ -10,7 +10,7 @@ use super::session::Session;
 use super::stream::ReplicationStream;
 use crate::wire::frame::{self, Message};
 
-/// The largest message in answer to a command.
+/// The largest answer to a command.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A session in replication mode that waits for a command. Dropping it closes it.
@@ -60,6 +60,7 @@ impl ReplicationConnection {
     /// The rows up to where the server is ready for the next command.
     async fn rows(&mut self) -> Result<Vec<Vec<Option<String>>>> {
         let mut rows = Vec::new();
+        let mut bytes = 0;
         let mut failure = None;
         loop {
             let Message { kind, body } = match self.session.receive(ANSWER_BYTES_MAX).await {
@@ -68,7 +69,13 @@ impl ReplicationConnection {
                 Err(closed) => return Err(failure.unwrap_or(closed)),
             };
             match kind {
-                b'D' => rows.push(frame::data_row(&body)?),
+                b'D' => {
+                    bytes += body.len();
+                    if bytes > ANSWER_BYTES_MAX {
+                        return Err(Error::config(format!("the answer to a command exceeds {ANSWER_BYTES_MAX} bytes")));
+                    }
+                    rows.push(frame::data_row(&body)?);
+                }
                 b'E' => failure = Some(ServerError::from_fields(frame::fields(&body)?).into_error()),
                 b'Z' => return failure.map_or(Ok(rows), Err),
                 // Description and end of a result, an empty query, the key to cancel.

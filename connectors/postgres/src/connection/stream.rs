@@ -8,6 +8,7 @@
 //!        <- status: at each report, at each keepalive that asks, and by the clock        <- report()
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,22 +30,22 @@ use crate::wire::replication::{self, DATA_HEADER_BYTES, Payload, Status};
 const IN_FLIGHT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// [`ReplicationStream::next`] gathers what is there up to about this size.
 const GATHERED_BYTES_MAX: usize = 1024 * 1024;
-/// Reports are sent at most this often.
-const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+/// The status is sent at most this often. A server that shuts down asks again after each reply, until all is durable.
+const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The status is sent at least this often.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+const STATUS_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The same while the socket is not read: a keepalive that asks for a reply would not be seen.
 const STATUS_INTERVAL_UNREAD: Duration = Duration::from_secs(1);
 /// A server that neither sends nor answers for so long is given up. It may print one row for minutes, and a server that
 /// is gone is noticed by TCP, much earlier.
-const SILENCE_MAX: Duration = Duration::from_secs(5 * 60);
+const SILENCE_MAX: Duration = Duration::from_mins(5);
 /// A status that the socket does not take in this time.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the end of a stream may take until the server is left alone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the stream yields.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// One message of the output plugin.
     Data {
@@ -57,7 +58,8 @@ pub(crate) enum Frame {
         /// The plugin's message.
         message: Bytes,
     },
-    /// The server has read the log up to `end` and everything for us before it was sent.
+    /// The server has read the log up to `end`: all that committed before is sent, but for a transaction of which only
+    /// a part was sent so far.
     Keepalive {
         /// How far it has read.
         end: Lsn,
@@ -79,6 +81,17 @@ impl Frame {
     /// Bytes that it keeps in memory.
     fn bytes(&self) -> usize {
         size_of::<Self>() + if let Self::Data { message, .. } = self { message.len() } else { 0 }
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// Without the message, which holds cells.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data { start, message, .. } => write!(f, "Data({start}, {} bytes)", message.len()),
+            Self::Keepalive { end, .. } => write!(f, "Keepalive({end})"),
+            Self::Notice { severity, code, message } => write!(f, "Notice({severity} {code} {message})"),
+        }
     }
 }
 
@@ -123,6 +136,7 @@ impl ReplicationStream {
             pending_bytes: 0,
             written: Lsn::default(),
             sent: Sent { flushed: Lsn::default(), at: Instant::now() },
+            reply_wanted: false,
             heard_at: Instant::now(),
         };
         let task = tokio::spawn(pump.run());
@@ -192,6 +206,8 @@ struct Pump {
     /// How far we have received.
     written: Lsn,
     sent: Sent,
+    /// The server asked for a status.
+    reply_wanted: bool,
     heard_at: Instant,
 }
 
@@ -235,12 +251,8 @@ impl Pump {
     /// Runs until the consumer wants to stop (`true`) or is gone (`false`).
     async fn pump(&mut self) -> Result<bool> {
         // Messages may have come together with the server's consent.
-        let mut reply = self.take_messages()?;
+        self.take_messages()?;
         loop {
-            if reply {
-                self.send_status(false).await?;
-            }
-            reply = false;
             match self.event().await? {
                 Event::Wish(false) => return Ok(false),
                 Event::Wish(true) if self.wishes.borrow_and_update().stop => return Ok(true),
@@ -251,12 +263,12 @@ impl Pump {
                     self.hand_over(room);
                     // It was not listened to in the meantime.
                     self.heard_at = Instant::now();
-                    reply = self.take_messages()?;
+                    self.take_messages()?;
                 }
                 Event::Read(read) => {
                     read?;
                     self.heard_at = Instant::now();
-                    reply = self.take_messages()?;
+                    self.take_messages()?;
                 }
             }
         }
@@ -282,10 +294,10 @@ impl Pump {
 
     /// When the next status is due.
     fn due(&self) -> Instant {
-        let interval = if self.wishes.borrow().flushed > self.sent.flushed {
-            REPORT_INTERVAL
+        let interval = if self.reply_wanted || self.wishes.borrow().flushed > self.sent.flushed {
+            STATUS_INTERVAL_MIN
         } else if self.pending.is_empty() {
-            STATUS_INTERVAL
+            STATUS_INTERVAL_MAX
         } else {
             STATUS_INTERVAL_UNREAD
         };
@@ -298,7 +310,7 @@ impl Pump {
         if listening && silence > SILENCE_MAX {
             return Err(Error::transient(format!("the server has been silent for {silence:?}")));
         }
-        self.send_status(listening && silence >= STATUS_INTERVAL).await
+        self.send_status(listening && silence >= STATUS_INTERVAL_MAX).await
     }
 
     async fn send_status(&mut self, reply_requested: bool) -> Result<()> {
@@ -311,6 +323,7 @@ impl Pump {
         let sent = timeout(SEND_TIMEOUT, self.session.send_bytes(&out)).await;
         sent.unwrap_or_else(|_| Err(Error::transient("the server takes no status")))?;
         self.sent = Sent { flushed, at: Instant::now() };
+        self.reply_wanted = false;
         Ok(())
     }
 
@@ -321,28 +334,26 @@ impl Pump {
         let _ = self.deliver.send(Ok(Delivery { frames, bytes, _room: room }));
     }
 
-    /// Moves whole messages from the session to the pending frames; whether the server wants a status now.
-    fn take_messages(&mut self) -> Result<bool> {
-        let mut reply = false;
+    /// Moves whole messages from the session to the pending frames.
+    fn take_messages(&mut self) -> Result<()> {
         loop {
             let taken = self.session.take(self.body_bytes_max).map_err(|error| match error.kind() {
                 ErrorKind::Config => error.remedy("raise source.postgres.message_bytes_max, or leave the column out"),
                 _ => error,
             });
-            let Next::Message(Message { kind, body }) = taken? else { return Ok(reply) };
+            let Next::Message(Message { kind, body }) = taken? else { return Ok(()) };
             match kind {
-                b'd' => reply |= self.take_payload(replication::decode(body)?),
+                b'd' => self.take_payload(replication::decode(body)?),
                 _ => self.take_other(kind, &body)?,
             }
         }
     }
 
-    fn take_payload(&mut self, payload: Payload) -> bool {
+    fn take_payload(&mut self, payload: Payload) {
         match payload {
             Payload::Data { start, end, sent_at_us, message } => {
                 self.written = self.written.max(start).max(end);
                 self.push(Frame::Data { start, end, sent_at_us, message });
-                false
             }
             Payload::Keepalive { end, sent_at_us, reply_requested } => {
                 self.written = self.written.max(end);
@@ -352,7 +363,7 @@ impl Pump {
                     self.pending_bytes -= size_of::<Frame>();
                 }
                 self.push(Frame::Keepalive { end, sent_at_us });
-                reply_requested
+                self.reply_wanted |= reply_requested;
             }
         }
     }

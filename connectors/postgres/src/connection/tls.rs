@@ -191,13 +191,13 @@ impl ServerCertVerifier for WithoutName {
 /// `tls-server-end-point` of RFC 5929: the certificate under the hash of its signature, SHA-256 in place of MD5 and
 /// SHA-1. `None` if the signature has no single hash (Ed25519, PSS): then there is no channel binding.
 pub(super) fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+    // 1.2.840.113549.1.1.x is RSA, 1.2.840.10045.4.x is ECDSA.
+    const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01];
+    const ECDSA: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04];
     let (_, body, _) = der(certificate)?;
     let (_, _, rest) = der(body)?;
     let (_, algorithm, _) = der(rest)?;
     let (_, oid, _) = der(algorithm)?;
-    // 1.2.840.113549.1.1.x is RSA, 1.2.840.10045.4.x is ECDSA.
-    const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01];
-    const ECDSA: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04];
     if let Some(kind) = oid.strip_prefix(RSA) {
         return match kind {
             [4 | 5 | 11] => Some(Sha256::digest(certificate).to_vec()),

@@ -10,7 +10,6 @@ use walbrook_model::{Cell, Error, Result, Row, RowBuilder};
 use super::malformed;
 
 /// Splits chunks, wherever they were cut, into rows.
-#[derive(Debug)]
 pub(crate) struct Splitter {
     columns: usize,
     row_bytes_max: usize,

@@ -10,6 +10,7 @@ use super::{Lsn, malformed};
 
 /// One message of the stream. A transaction is `Begin`, any number of others, `Commit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "the protocol's own name")]
 pub(crate) enum Message {
     /// A transaction begins; it is sent only after it committed.
     Begin {
