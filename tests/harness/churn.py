@@ -21,7 +21,18 @@ from .pool import large, text, value
 from .schema import WIDE
 from .server import lsn
 
-FEATURES = ("savepoints", "rollbacks", "prepared", "copy", "key_changes", "swaps", "reinserts", "truncates", "toast", "bulk")
+FEATURES = (
+    "savepoints",
+    "rollbacks",
+    "prepared",
+    "copy",
+    "key_changes",
+    "swaps",
+    "reinserts",
+    "truncates",
+    "toast",
+    "bulk",
+)
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 # What an application meets as well: a lock not given, a deadlock, a key taken, a deferred check pending.
 REFUSED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, errors.ObjectInUse)
@@ -214,12 +225,16 @@ class Session:
 
     def key(self):
         """A key: half of them from a hot tenth."""
-        return self.rng.randint(1, max(1, self.keys // 10)) if self.rng.random() < 0.5 else self.rng.randint(1, self.keys)
+        return (
+            self.rng.randint(1, max(1, self.keys // 10)) if self.rng.random() < 0.5 else self.rng.randint(1, self.keys)
+        )
 
     def change(self, cursor):
         changes = [self.plain, self.plain, self.wide, self.pair, self.full, self.swap]
         if self.has("truncates", 0.004):
-            cursor.execute(self.rng.choice(["TRUNCATE shop.plain", "TRUNCATE shop.pair, shop.full", "TRUNCATE shop.swap"]))
+            cursor.execute(
+                self.rng.choice(["TRUNCATE shop.plain", "TRUNCATE shop.pair, shop.full", "TRUNCATE shop.swap"])
+            )
         self.rng.choice(changes)(cursor)
 
     def plain(self, cursor):
@@ -229,7 +244,9 @@ class Session:
         if roll < 0.3:
             cursor.execute(
                 """INSERT INTO shop.plain VALUES (%s, %s, 1, %s)
-                   ON CONFLICT (id) DO UPDATE SET n = plain.n + 1, note = excluded.note""", (key, note, amount))
+                   ON CONFLICT (id) DO UPDATE SET n = plain.n + 1, note = excluded.note""",
+                (key, note, amount),
+            )
         elif roll < 0.45:
             cursor.execute("UPDATE shop.plain SET n = n + 1, amount = %s WHERE id = %s", (amount, key))
         elif roll < 0.55:
@@ -246,7 +263,9 @@ class Session:
         else:
             cursor.execute(
                 """INSERT INTO shop.plain SELECT g, 'bulk', 0, g / 100.0 FROM generate_series(%s, %s) g
-                   ON CONFLICT DO NOTHING""", (key, key + self.rng.randint(1, 30)))
+                   ON CONFLICT DO NOTHING""",
+                (key, key + self.rng.randint(1, 30)),
+            )
 
     def copy(self, cursor, target, first):
         rows = ["\t".join((str(first + i), text(self.rng).translate(COPY_ESCAPES), str(i))) for i in range(5)]
@@ -264,7 +283,8 @@ class Session:
             holes = ", ".join(f"%s::{sql_type}" for sql_type in WIDE.values())
             updates = ", ".join(f"{name} = excluded.{name}" for name in WIDE)
             cursor.execute(
-                f"INSERT INTO shop.wide VALUES (%s, {holes}) ON CONFLICT (id) DO UPDATE SET {updates}", (key, *cells))
+                f"INSERT INTO shop.wide VALUES (%s, {holes}) ON CONFLICT (id) DO UPDATE SET {updates}", (key, *cells)
+            )
 
     def payload(self):
         """Moved out of the row (so that later updates do not carry it) if the feature is on."""
@@ -275,14 +295,17 @@ class Session:
         if roll < 0.4:
             cursor.execute(
                 """INSERT INTO shop.pair VALUES (%s, %s, %s) ON CONFLICT (region, number)
-                   DO UPDATE SET n = pair.n + 1""", (self.payload(), number, region))
+                   DO UPDATE SET n = pair.n + 1""",
+                (self.payload(), number, region),
+            )
         elif roll < 0.6:
             cursor.execute("UPDATE shop.pair SET n = n + 1 WHERE number = %s", (number,))
         elif roll < 0.7:
             cursor.execute("UPDATE shop.pair SET payload = %s WHERE number = %s", (self.payload(), number))
         elif roll < 0.85 and self.has("key_changes", 0.8):
             cursor.execute(
-                "UPDATE shop.pair SET number = %s WHERE number = %s AND region = %s", (self.key(), number, region))
+                "UPDATE shop.pair SET number = %s WHERE number = %s AND region = %s", (self.key(), number, region)
+            )
         else:
             cursor.execute("DELETE FROM shop.pair WHERE number = %s AND region = %s", (number, region))
 
@@ -291,7 +314,8 @@ class Session:
         if roll < 0.4:
             cursor.execute(
                 """INSERT INTO shop.full VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET n = "full".n + 1""",
-                (key, self.payload()))
+                (key, self.payload()),
+            )
         elif roll < 0.7:
             cursor.execute("UPDATE shop.full SET n = n + 1 WHERE id = %s", (key,))
         elif roll < 0.85 and self.has("key_changes", 0.8):
@@ -314,4 +338,5 @@ class Session:
         else:
             cursor.execute(
                 "INSERT INTO shop.swap SELECT %s, %s, 0 WHERE NOT EXISTS (SELECT FROM shop.swap WHERE id = %s)",
-                (a, text(self.rng), a))
+                (a, text(self.rng), a),
+            )

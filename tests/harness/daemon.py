@@ -33,7 +33,7 @@ def toml(value):
 
 
 class Daemon:
-    """One pipeline, named `name`, from a server's database into a warehouse. It may be started and killed many times."""
+    """One pipeline, named `name`, from a server's database into a warehouse, to be started and killed."""
 
     def __init__(self, folder, server, http_port, tables, name="shop", database="postgres", options=None):
         self.folder = folder
@@ -98,7 +98,9 @@ class Daemon:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.running():
-                raise DaemonError(f"ended with status {self.process.returncode} instead of becoming ready\n{self.tail()}")
+                raise DaemonError(
+                    f"ended with status {self.process.returncode} instead of becoming ready\n{self.tail()}"
+                )
             status, body = self.get("/readyz")
             if status == 200:
                 return self
@@ -150,7 +152,9 @@ class Daemon:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.running():
-                raise DaemonError(f"ended with status {self.process.returncode}, a gap must be waited in\n{self.tail()}")
+                raise DaemonError(
+                    f"ended with status {self.process.returncode}, a gap must be waited in\n{self.tail()}"
+                )
             if self.metric("walbrook_gap") == 1:
                 break
             time.sleep(0.1)
@@ -168,8 +172,13 @@ class Daemon:
     def command(self, *arguments, timeout=300):
         """Runs another command of the program, such as `verify FILE`; gives status and output."""
         done = subprocess.run(
-            [binary(), *arguments], capture_output=True, text=True, timeout=timeout, env=self._environment(),
-            stdin=subprocess.DEVNULL, check=False,
+            [binary(), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         with open(self.log, "a") as log:
             log.write(f"$ walbrook {' '.join(arguments)} -> {done.returncode}\n{done.stdout}{done.stderr}")

@@ -3,9 +3,9 @@
 from . import lake
 
 
-def filled(world):
+def filled(world, settings=None):
     """A pipeline that has caught up with some thousand rows and some changes."""
-    server, daemon = world.shop()
+    server, daemon = world.shop(settings=settings)
     server.sql("INSERT INTO shop.plain SELECT g, 'note ' || g, 0, g / 100.0 FROM generate_series(1, 2000) g")
     daemon.start().ready()
     server.sql(

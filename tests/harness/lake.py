@@ -34,8 +34,9 @@ def metadata_file(warehouse, table):
     return max(files, key=lambda file: int(file.name[1:].split(".")[0]), default=None)
 
 
-def read(warehouse, table, types, key):
-    """The rows of a lake table, restricted to the source's columns `types` (name -> source type)."""
+def read(warehouse, table, types, key, whole=True):
+    """The rows of a lake table, restricted to the columns `types` (name -> source type). If `types` is the whole source
+    table, the lake must have no other columns but walbrook's own."""
     file = metadata_file(warehouse, table)
     if file is None:
         raise LakeError(f"there is no lake table {table}")
@@ -45,7 +46,7 @@ def read(warehouse, table, types, key):
         found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
         strange = [name for name in found if name not in types and not name.startswith("_")]
         absent = [name for name in types if name not in found]
-        if strange or absent:
+        if absent or (whole and strange):
             raise LakeError(f"{table}: columns {absent} are not in the lake, {strange} are not in the source")
         wanted = ", ".join(lake_sql(f'"{name}"', found[name], source) for name, source in types.items())
         forms = [lake_form(found[name], source) for name, source in types.items()]

@@ -9,8 +9,26 @@ import uuid
 from .daemon import CELL_CANARY
 
 TEXTS = [
-    "", " ", "NULL", "null", "\\N", "\\.", "a\tb", "line\nbreak\r\n", "quote's \"double\"", "back\\slash", "{}", "{a,b}",
-    "Zürich", "数据湖", "😀👩‍👩‍👧", "e\u0301", "\u202eright to left", "%s $1 :x", "x" * 300, CELL_CANARY,
+    "",
+    " ",
+    "NULL",
+    "null",
+    "\\N",
+    "\\.",
+    "a\tb",
+    "line\nbreak\r\n",
+    'quote\'s "double"',
+    "back\\slash",
+    "{}",
+    "{a,b}",
+    "Zürich",
+    "数据湖",
+    "😀👩‍👩‍👧",
+    "e\u0301",
+    "\u202eright to left",
+    "%s $1 :x",
+    "x" * 300,
+    CELL_CANARY,
 ]
 
 POOLS = {
@@ -32,8 +50,18 @@ POOLS = {
     "uuid": ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"],
     "date": ["1970-01-01", "1969-12-31", "2024-02-29", "0001-01-01", "9999-12-31", "1582-10-10", "1900-02-28"],
     "time": ["00:00:00", "24:00:00", "23:59:59.999999", "12:34:56.1"],
-    "timestamp": ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999999", "2024-03-31 02:30:00", "9999-12-31 23:59:59.999999"],
-    "timestamptz": ["1970-01-01 00:00:00+00", "2024-03-31 02:30:00+02", "2024-10-27 02:30:00+01", "1883-11-18 12:00:00+00"],
+    "timestamp": [
+        "1970-01-01 00:00:00",
+        "1969-12-31 23:59:59.999999",
+        "2024-03-31 02:30:00",
+        "9999-12-31 23:59:59.999999",
+    ],
+    "timestamptz": [
+        "1970-01-01 00:00:00+00",
+        "2024-03-31 02:30:00+02",
+        "2024-10-27 02:30:00+01",
+        "1883-11-18 12:00:00+00",
+    ],
     "timestamptz(0)": ["2024-06-30 23:59:59.6+00", "2024-01-01 00:00:00+14"],
     "shop.mood": ["sad", "ok", 'happy, "very"'],
     "shop.email": ["a@b", "ü@example.org"],
@@ -74,7 +102,9 @@ _RANDOM = {
     "bytea": lambda rng: "\\x" + rng.randbytes(rng.randint(0, 64)).hex(),
     "uuid": lambda rng: str(uuid.UUID(int=rng.getrandbits(128))),
     "date": lambda rng: f"{rng.randint(1, 9999):04}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
-    "time": lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}.{rng.randint(0, 999999):06}",
+    "time": lambda rng: (
+        f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}.{rng.randint(0, 999999):06}"
+    ),
     "timestamp": lambda rng: f"{_RANDOM['date'](rng)} {_RANDOM['time'](rng)}",
     "timestamptz": lambda rng: f"{rng.randint(1900, 2100)}-06-15 {_RANDOM['time'](rng)}+{rng.randint(0, 14):02}",
     "integer[]": lambda rng: "{" + ",".join(str(rng.randint(-9, 9)) for _ in range(rng.randint(0, 8))) + "}",

@@ -7,6 +7,7 @@ PostgreSQL versions to run it on (default: one, in turn). Ends with `N passed, N
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -97,8 +98,13 @@ class Runner:
         command += ["--long"] if self.arguments.long else []
         start = time.monotonic()
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-            errors="replace", start_new_session=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
         )
         with self.lock:
             self.groups.add(process.pid)
@@ -128,10 +134,8 @@ class Runner:
 
 def kill_group(group, number):
     """Ends what a case may have left; its group is its own, so nothing else is met."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 def report(case, passed, seconds, output):

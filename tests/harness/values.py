@@ -4,7 +4,7 @@ This is the checker's own idea of which lake value means which source value; it 
 `None` (NULL) or a text; a list is the JSON of its elements' canonical forms.
 
     bool true|false   numbers decimal digits   float4, float8 their bits, NaN is one   bytea hex   uuid lower case
-    date days since 1970   timestamp(tz) microseconds since 1970 (UTC)   time microseconds since midnight   else: the text
+    date days since 1970   timestamp(tz) microseconds since 1970 (UTC)   time microseconds   else: the text
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What one scenario has: a folder, ports, a random source, its servers and daemons, and the questions asked most often."""
+"""What one scenario has: a folder, ports, a random source, its servers and daemons, and the common questions."""
 
 import random
 import time
@@ -94,8 +94,10 @@ class World:
         """The daemon being dead: all churn transactions below the acknowledged position are in the lake."""
         expected = churn.acknowledged_below(self.confirmed(daemon))
         query = "SELECT list((session, n)) FROM {t}"
-        held = {tuple(pair) if isinstance(pair, tuple) else tuple(pair.values())
-                for pair in lake.scalar(daemon.warehouse, "shop.marker", query) or []}
+        held = {
+            tuple(pair) if isinstance(pair, tuple) else tuple(pair.values())
+            for pair in lake.scalar(daemon.warehouse, "shop.marker", query) or []
+        }
         # A marker whose transaction was rolled back has no end; one that a TRUNCATE removed does not exist.
         lost = sorted(expected - held)
         if lost:

@@ -97,7 +97,11 @@ def plain(cell, kind):
     if pa.types.is_boolean(kind):
         return cell == "true"
     if pa.types.is_floating(kind):
-        return float("nan") if cell == "nan" else struct.unpack(">f" if kind == pa.float32() else ">d", bytes.fromhex(cell))[0]
+        return (
+            float("nan")
+            if cell == "nan"
+            else struct.unpack(">f" if kind == pa.float32() else ">d", bytes.fromhex(cell))[0]
+        )
     if pa.types.is_decimal(kind):
         return EXACT.create_decimal(Decimal(cell))
     if pa.types.is_binary(kind):
@@ -126,5 +130,11 @@ def plant(rng, table):
     ]
     for index, column_name in enumerate(table.columns[1:], 1):
         cell = None if row[index] is not None else "0"
-        planted.append((f"a wrong {column_name}", changed([*others, (*row[:index], cell, *row[index + 1 :])]), f"{name}: {column_name} is"))
+        planted.append(
+            (
+                f"a wrong {column_name}",
+                changed([*others, (*row[:index], cell, *row[index + 1 :])]),
+                f"{name}: {column_name} is",
+            )
+        )
     return planted

@@ -19,6 +19,8 @@ def run(world):
     # A rewrite of the whole table: new values, but no change in any log.
     server.sql("ALTER TABLE shop.plain ALTER note TYPE text USING note || '!'")
     world.caught_up(daemon)
-    assert not daemon.verify(), f"verify does not see a column that was rewritten behind the log's back\n{daemon.tail()}"
+    assert not daemon.verify(), (
+        f"verify does not see a column that was rewritten behind the log's back\n{daemon.tail()}"
+    )
     daemon.stop()
     return f"{churn.transactions()} transactions, {rows} rows agree, verify agrees, and it sees a planted difference"

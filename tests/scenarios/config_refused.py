@@ -1,4 +1,4 @@
-"""A wrong configuration ends the daemon with status 78, names line and key, and never shows a value that may be a secret."""
+"""A wrong configuration ends the daemon with status 78, names the key, and never shows a value, a secret maybe."""
 
 from harness.daemon import PASSWORD
 
@@ -13,7 +13,8 @@ def run(world):
         "a bare number for a duration": (good.replace('"300ms"', "300"), "commit_interval"),
         "a wrong type": (good.replace('port = ', 'port = "x"  # '), "port"),
         "no TOML": (good + "\n[[[", "walbrook.toml"),
-        "a password in the file": (good.replace("[source.postgres]", f'[source.postgres]\npassword = "{PASSWORD}"'), "password"),
+        "a password in the file": (
+            good.replace("[source.postgres]", f'[source.postgres]\npassword = "{PASSWORD}"'), "password"),
     }  # fmt: skip
     for what, (text, named) in cases.items():
         assert text != good, what

@@ -26,7 +26,7 @@ def run(world):
             # Inside the commit interval: the rows are read, but not yet durable.
             daemon.kill()
         elif how == 2:
-            world.until(lambda: held(daemon, first) > 0, "the rows to arrive")
+            world.until(lambda first=first: held(daemon, first) > 0, "the rows to arrive")
             daemon.kill()
         daemon.start().ready()
     positions = server.sql(

@@ -13,8 +13,11 @@ def run(world):
     schema.create(server, "walbrook_unused")
     server.sql("INSERT INTO shop.plain SELECT g, 'start', 0 FROM generate_series(1, 50) g")
     stop = threading.Event()
-    quiet = threading.Lock()
-    writers = [threading.Thread(target=write, args=(server, number, stop, quiet), daemon=True) for number in range(2)]
+    locks = [threading.Lock(), threading.Lock()]
+    writers = [
+        threading.Thread(target=write, args=(server, number, stop, lock), daemon=True)
+        for number, lock in enumerate(locks)
+    ]
     for writer in writers:
         writer.start()
     rounds, rows = world.rounds(6, 60), 0
@@ -23,7 +26,7 @@ def run(world):
         daemon = world.daemon(server, tables, name=f"round{number}")
         server.sql(f"CREATE PUBLICATION {daemon.publication} FOR TABLE {', '.join(tables)}")
         daemon.start().ready()
-        with quiet:
+        with locks[0], locks[1]:
             rows += world.agree(daemon)
         daemon.stop()
         server.sql(f"SELECT pg_drop_replication_slot('{daemon.slot}')")
@@ -33,19 +36,19 @@ def run(world):
     return f"{rounds} new slots under load, {rows} rows compared"
 
 
-def write(server, number, stop, quiet):
+def write(server, number, stop, lock):
     """Small transactions without a pause: each raises a counter that tells a lost or doubled one."""
     connection = server.connect()
     cursor = connection.cursor()
     n = 0
     while not stop.is_set():
-        with quiet:
-            pass
         n += 1
-        cursor.execute("BEGIN")
-        cursor.execute("INSERT INTO shop.marker VALUES (%s, %s, 0)", (number, n))
-        cursor.execute("UPDATE shop.plain SET n = n + 1 WHERE id = %s", (1 + (n * 7 + number) % 50,))
-        if n % 5 == 0:
-            cursor.execute("DELETE FROM shop.marker WHERE session = %s AND n = %s", (number, n - 3))
-        cursor.execute("COMMIT")
+        with lock:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO shop.marker VALUES (%s, %s, 0)", (number, n))
+            cursor.execute("UPDATE shop.plain SET n = n + 1 WHERE id = %s", (1 + (n * 7 + number) % 50,))
+            if n % 5 == 0:
+                cursor.execute("DELETE FROM shop.marker WHERE session = %s AND n = %s", (number, n - 3))
+            cursor.execute("COMMIT")
+        stop.wait(0.0005)
     connection.close()

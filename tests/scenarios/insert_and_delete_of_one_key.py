@@ -10,18 +10,24 @@ def run(world):
     server.sql("INSERT INTO shop.swap SELECT g, 'old', g FROM generate_series(1, 12) g")
     daemon.start().ready()
     world.agree(daemon)
+    insert = "INSERT INTO shop.swap VALUES ({k}, 'new', 0)"
+    delete = "DELETE FROM shop.swap WHERE id = {k}"
+    change = "UPDATE shop.swap SET n = 77 WHERE id = {k}"
     cases = {
-        "the old one is deleted": ["INSERT INTO shop.swap VALUES ({k}, 'new', 0)", "DELETE FROM shop.swap WHERE id = {k} AND what = 'old'"],
-        "the new one is deleted": ["INSERT INTO shop.swap VALUES ({k}, 'new', 0)", "DELETE FROM shop.swap WHERE id = {k} AND what = 'new'"],
-        "both are deleted": ["INSERT INTO shop.swap VALUES ({k}, 'new', 0)", "DELETE FROM shop.swap WHERE id = {k}"],
+        "the old one is deleted": [insert, f"{delete} AND what = 'old'"],
+        "the new one is deleted": [insert, f"{delete} AND what = 'new'"],
+        "both are deleted": [insert, delete],
         "the new one is changed, the old one deleted": [
-            "INSERT INTO shop.swap VALUES ({k}, 'new', 0)", "UPDATE shop.swap SET n = 77 WHERE id = {k} AND what = 'new'",
-            "DELETE FROM shop.swap WHERE id = {k} AND what = 'old'"],
-        "the old one moves away": [
-            "INSERT INTO shop.swap VALUES ({k}, 'new', 0)", "UPDATE shop.swap SET id = {k} + 100 WHERE id = {k} AND what = 'old'"],
-        "twins: the same row again": ["INSERT INTO shop.swap VALUES ({k}, 'old', {k})", 
-            "DELETE FROM shop.swap WHERE ctid = (SELECT min(ctid) FROM shop.swap WHERE id = {k})"],
-    }  # fmt: skip
+            insert,
+            f"{change} AND what = 'new'",
+            f"{delete} AND what = 'old'",
+        ],
+        "the old one moves away": [insert, "UPDATE shop.swap SET id = {k} + 100 WHERE id = {k} AND what = 'old'"],
+        "twins": [
+            "INSERT INTO shop.swap VALUES ({k}, 'old', {k})",
+            f"{delete} AND ctid = (SELECT min(ctid) FROM shop.swap WHERE id = {{k}})",
+        ],
+    }
     for key, statements in enumerate(cases.values(), 1):
         server.sql("BEGIN", *(statement.format(k=key) for statement in statements), "COMMIT")
         rows = world.agree(daemon)

@@ -14,20 +14,29 @@ def run(world):
     daemon.start().ready()
     world.agree(daemon)
     shapes = {
-        "two keys, one statement": ["UPDATE shop.swap SET id = 3 - id WHERE id IN (1, 2)"],
+        "two keys, one statement": [swap(1, 2)],
         "a ring of three": ["UPDATE shop.swap SET id = 10 + (id - 10 + 1) % 3 WHERE id IN (10, 11, 12)"],
-        "all moved by one": ["UPDATE shop.swap SET id = id + 1 WHERE id BETWEEN 20 AND 29",
-                             "UPDATE shop.swap SET id = 20 WHERE id = 30 AND what = 'row 29'"],
-        "there and back": ["UPDATE shop.swap SET id = 81 - id WHERE id IN (40, 41)",
-                           "UPDATE shop.swap SET id = 81 - id WHERE id IN (40, 41)"],
-        "swap, then change": ["UPDATE shop.swap SET id = 87 - id WHERE id IN (43, 44)",
-                              "UPDATE shop.swap SET what = 'changed' WHERE id = 43", "DELETE FROM shop.swap WHERE id = 44"],
-        "by a spare key": ["UPDATE shop.plain SET id = -1 WHERE id = 1", "UPDATE shop.plain SET id = 1 WHERE id = 2",
-                           "UPDATE shop.plain SET id = 2 WHERE id = -1"],
+        "all moved by one, the last to the first": [
+            "UPDATE shop.swap SET id = id + 1 WHERE id BETWEEN 20 AND 29",
+            "UPDATE shop.swap SET id = 20 WHERE id = 30 AND n = (SELECT min(n) FROM shop.swap WHERE id = 30)",
+        ],
+        "there and back": [swap(40, 41), swap(40, 41)],
+        "swap, then change and delete": [
+            swap(43, 44),
+            "UPDATE shop.swap SET what = 'changed' WHERE id = 43",
+            "DELETE FROM shop.swap WHERE id = 44",
+        ],
+        "by a spare key": [
+            "UPDATE shop.plain SET id = -1 WHERE id = 1",
+            "UPDATE shop.plain SET id = 1 WHERE id = 2",
+            "UPDATE shop.plain SET id = 2 WHERE id = -1",
+        ],
         "by a spare key, large values not in the log": [
-            "UPDATE shop.pair SET number = -1 WHERE number = 1", "UPDATE shop.pair SET number = 1 WHERE number = 2",
-            "UPDATE shop.pair SET number = 2, n = 9 WHERE number = -1"],
-    }  # fmt: skip
+            "UPDATE shop.pair SET number = -1 WHERE number = 1",
+            "UPDATE shop.pair SET number = 1 WHERE number = 2",
+            "UPDATE shop.pair SET number = 2, n = 9 WHERE number = -1",
+        ],
+    }
     for number, statements in enumerate(shapes.values()):
         if number % 2:
             daemon.kill()
@@ -42,3 +51,7 @@ def run(world):
     rows = world.agree(daemon)
     daemon.stop()
     return f"{len(shapes)} shapes ({'; '.join(shapes)}), one by one and all in one batch; {rows} rows agree"
+
+
+def swap(a, b):
+    return f"UPDATE shop.swap SET id = {a + b} - id WHERE id IN ({a}, {b})"

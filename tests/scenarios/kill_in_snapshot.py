@@ -10,7 +10,8 @@ from harness.churn import Churn
 
 SECONDS = 90
 READING = """SELECT count(*) FROM pg_stat_activity
-             WHERE usename = 'walbrook' AND backend_type = 'client backend' AND query ILIKE '%shop%' AND state = 'active'"""
+             WHERE usename = 'walbrook' AND backend_type = 'client backend' AND state = 'active'
+               AND query ILIKE '%shop%'"""
 
 
 def run(world):

@@ -27,4 +27,5 @@ def run(world):
     rows = world.agree(daemon)
     daemon.stop()
     assert durable > 0, "no kill came after an acknowledgement, so nothing was proven about them"
-    return f"{kills} kills in {churn.transactions()} transactions; {rows} rows agree, all {durable} acknowledged were durable"
+    done = churn.transactions()
+    return f"{kills} kills in {done} transactions; {rows} rows agree, all {durable} acknowledged were durable"

@@ -1,4 +1,4 @@
-"""A value stored outside of its row is not in the log when it did not change: the lake keeps it, and never shows NULL."""
+"""A value stored outside of its row is not in the log when it did not change: the lake keeps it, never NULL."""
 
 from harness import lake
 

@@ -1,4 +1,4 @@
-"""PostgreSQL restarts under load, in every way it can: the daemon reconnects by itself and nothing is lost or doubled."""
+"""PostgreSQL restarts under load, in every way it can: the daemon reconnects by itself, nothing is lost or doubled."""
 
 import time
 

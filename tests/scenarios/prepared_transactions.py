@@ -4,6 +4,8 @@ Positions of rows run backwards then, which is first shown with `test_decoding`.
 are prepared, and between their commits.
 """
 
+import itertools
+
 from harness.server import lsn
 
 SECONDS = 30
@@ -18,9 +20,19 @@ def run(world):
         "INSERT INTO shop.swap SELECT g, 'first', 0 FROM generate_series(1, 10) g",
     )
     daemon.start().ready()
-    prepare(server, "early", "UPDATE shop.plain SET note = 'early' WHERE id <= 10", "INSERT INTO shop.plain VALUES (101)",
-            "UPDATE shop.swap SET id = 3 - id WHERE id <= 2")
-    prepare(server, "never", "UPDATE shop.plain SET note = 'never' WHERE id BETWEEN 11 AND 20", "INSERT INTO shop.plain VALUES (102)")
+    prepare(
+        server,
+        "early",
+        "UPDATE shop.plain SET note = 'early' WHERE id <= 10",
+        "INSERT INTO shop.plain VALUES (101)",
+        "UPDATE shop.swap SET id = 3 - id WHERE id <= 2",
+    )
+    prepare(
+        server,
+        "never",
+        "UPDATE shop.plain SET note = 'never' WHERE id BETWEEN 11 AND 20",
+        "INSERT INTO shop.plain VALUES (102)",
+    )
     prepare(server, "late", "DELETE FROM shop.plain WHERE id BETWEEN 21 AND 30", "INSERT INTO shop.plain VALUES (103)")
     server.sql("UPDATE shop.plain SET note = 'between' WHERE id > 30", "INSERT INTO shop.plain VALUES (104)")
     world.agree(daemon)
@@ -48,4 +60,4 @@ def backwards(server):
         "SELECT lsn::text FROM pg_logical_slot_peek_changes('witness', NULL, NULL) WHERE data LIKE 'table shop.%'"
     )
     positions = [lsn(text) for (text,) in rows]
-    return sum(b < a for a, b in zip(positions, positions[1:]))
+    return sum(later < earlier for earlier, later in itertools.pairwise(positions))

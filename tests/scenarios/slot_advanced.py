@@ -1,4 +1,4 @@
-"""Somebody moves the slot on past changes that the lake does not hold: `gap`, as the server would skip them in silence."""
+"""Somebody moves the slot on past changes that the lake does not hold: `gap`, as the server would just skip them."""
 
 from harness import gap
 

@@ -1,4 +1,4 @@
-"""The slot is dropped while the daemon is down: `gap`, no new slot, no change of the lake, until an operator accepts."""
+"""The slot is dropped while the daemon is down: `gap`, no new slot, no change of the lake, until somebody accepts."""
 
 from harness import gap
 
