@@ -13,6 +13,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from harness import lake, schema, source_digest
 from harness.churn import Churn
+from harness.readers import clock
 from harness.tables import Table, difference
 
 VERSIONS = (15, 18)
@@ -58,21 +59,13 @@ def write(warehouse, table, types):
     for place, (name, typname) in enumerate(types.items()):
         kind = DECIMALS.get(name) or ARROW.get(typname, pa.string())
         cells = [row[place] for row in table.rows]
-        arrays.append(column([clock(cell) for cell in cells] if typname == "time" else cells, kind))
+        arrays.append(column([cell and clock(int(cell)) for cell in cells] if typname == "time" else cells, kind))
     rows = pa.table(dict(zip(types, arrays, strict=True)))
     made = catalog.create_table("shop.wide", rows.schema, location=f"file://{warehouse}/shop/wide")
     made.append(rows)
     newest = made.metadata_location.removeprefix("file://")
     folder = warehouse / "shop" / "wide" / "metadata"
     (folder / newest).rename(folder / "v1.metadata.json")
-
-
-def clock(cell):
-    """A time of day as text: the lake has no type for it."""
-    if cell is None:
-        return None
-    seconds, us = divmod(int(cell), 1_000_000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{us:06}"
 
 
 def column(cells, kind):
