@@ -104,6 +104,7 @@ async fn each_mode_checks_what_its_name_says() {
             return;
         }
         let admin = admin(&settings).await;
+        reset(&admin).await;
         let authority = Authority::new();
         let (ca, other) = (authority.path("ca.crt"), authority.path("other.crt"));
         let (ca, other) = (Some(ca.as_path()), Some(other.as_path()));
