@@ -137,6 +137,12 @@ impl Assembler {
         self.open.is_none() && self.pending.changes.is_empty()
     }
 
+    /// Whether there is enough to cut.
+    pub(crate) fn is_full(&self) -> bool {
+        let Limits { cut_bytes, cut_changes, .. } = self.limits;
+        self.pending.bytes >= cut_bytes || self.pending.changes.len() >= cut_changes
+    }
+
     /// Whether changes of whole transactions are pending.
     pub(crate) fn has_whole(&self) -> bool {
         self.pending.whole.0 > 0
@@ -193,9 +199,8 @@ impl Assembler {
     /// Changes to hand over: those of whole transactions, if there are enough of them or `flush` is set, and rows of the
     /// open transaction only when there are enough of them and nothing else is pending.
     pub(crate) fn cut(&mut self, flush: bool) -> Option<Cut> {
-        let Limits { cut_bytes, cut_changes, .. } = self.limits;
+        let full = self.is_full();
         let pending = &mut self.pending;
-        let full = pending.bytes >= cut_bytes || pending.changes.len() >= cut_changes;
         if pending.whole.0 > 0 && (full || flush) {
             let rest = pending.changes.split_off(pending.whole.0);
             let changes = mem::replace(&mut pending.changes, rest);
@@ -299,7 +304,7 @@ impl Assembler {
             None => new,
         };
         if table.nets {
-            let old = old.filter(|old| table.has_key(old)).ok_or_else(|| no_old_row(table))?;
+            let old = old.filter(|old| !old.has_unchanged()).ok_or_else(|| no_old_row(table))?;
             self.netting.removed(relation, &table.schema, table.key_of(&old), old, removal)?;
             return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
         }
@@ -329,7 +334,7 @@ impl Assembler {
         let seq = open.next(1)?;
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
         let old = table.old_row(old);
-        if !table.has_key(&old) {
+        if !table.has_key(&old) || (table.nets && old.has_unchanged()) {
             return Err(no_old_row(table));
         }
         if table.nets {

@@ -1,18 +1,33 @@
-//! PostgreSQL as a source of changes.
+//! `PostgreSQL` as a source of changes: logical replication through `pgoutput`, after a snapshot of the tables.
+//!
+//! ```text
+//! source -> worker -> snapshot            exported snapshot, COPY -> Read changes
+//!                  -> stream -> assemble  log messages -> changes of whole transactions
+//! ```
 
 mod assemble;
+mod catalog;
 mod checkpoint;
 mod connection;
 mod continuity;
+mod events;
 mod images;
+mod monitor;
 mod netting;
 mod outbox;
 mod publication;
 mod relations;
 mod schema;
+mod snapshot;
+mod source;
 mod sql;
 mod status;
+mod stream;
 mod tables;
 mod timeline;
 mod values;
 mod wire;
+mod worker;
+
+pub use source::{PostgresSource, accept_gap};
+pub use status::{Events, SlotStatus, State, Status, TableSnapshot};

@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_position_behind_a_page_header_is_the_end_of_the_page_before() {
-        for (end, expected) in [(0x2000, 0x2000), (0x2018, 0x2000), (0x2028, 0x2000), (0x2030, 0x2030), (0x1FFF, 0x1FFF)]
+        for (end, expected) in
+            [(0x2000, 0x2000), (0x2018, 0x2000), (0x2028, 0x2000), (0x2030, 0x2030), (0x1FFF, 0x1FFF)]
         {
             assert_eq!(before_page_header(Lsn(end)), Lsn(expected), "{end:x}");
         }

@@ -16,8 +16,10 @@ pub(crate) struct Captured {
     pub(crate) start: Seq,
     /// The cell of the log's row behind each column; `None`: they are the same.
     pub(crate) projection: Option<Box<[usize]>>,
-    /// By cell of the log's row, whether a key-only old row carries it.
-    pub(crate) identity: Box<[bool]>,
+    /// By cell of the log's row, whether every old row carries it.
+    pub(crate) old_cells: Box<[bool]>,
+    /// Old rows that are marked as whole may carry no more than [`Self::old_cells`].
+    pub(crate) weak_old_rows: bool,
     /// Two rows may share a key inside a transaction: its changes are netted per key.
     pub(crate) nets: bool,
     /// New rows may lack cells that only earlier images hold.
@@ -35,16 +37,16 @@ impl Captured {
         builder.finish()
     }
 
-    /// An old row of the log as a row of the schema. The server sends NULL for the cells that a key-only row lacks.
+    /// An old row of the log as a row of the schema. The server sends NULL for cells that it does not carry.
     pub(crate) fn old_row(&self, old: Old) -> Row {
-        if !old.key_only {
+        if !old.key_only && !self.weak_old_rows {
             return self.row(old.row);
         }
         let mut builder = RowBuilder::with_capacity(self.schema.columns.len(), 0);
         for column in 0..self.schema.columns.len() {
             let index = self.projection.as_ref().map_or(Some(column), |places| places.get(column).copied());
             match index {
-                Some(index) if self.identity.get(index) == Some(&true) => builder.push(old.row.cell(index)),
+                Some(index) if self.old_cells.get(index) == Some(&true) => builder.push(old.row.cell(index)),
                 _ => builder.push(Cell::Unchanged),
             }
         }

@@ -23,13 +23,13 @@ use walbrook_model::{Batch, Change, Error, Lineage, Op, Result, Row, Seq};
 
 use crate::checkpoint::{Phase, Progress};
 use crate::connection::ReplicationConnection;
+use crate::events;
 use crate::sql::{self, quote_ident, quote_literal};
 use crate::stream::{BATCH_BYTES, BATCH_CHANGES, count};
 use crate::tables::TableInfo;
 use crate::wire::Lsn;
 use crate::wire::copy::Splitter;
 use crate::worker::Context;
-use crate::events;
 
 /// One consistent read.
 #[derive(Clone, Debug)]
@@ -189,15 +189,20 @@ async fn work(shared: Arc<Shared>, client: Client) -> Result<Client> {
     Ok(client)
 }
 
-/// Keeps the table from being rewritten, and makes sure that it was not since the slice: catalog rows are read at the
-/// slice, the functions look at the present.
+/// Keeps the table from being rewritten until the session ends.
 async fn lock(client: &Client, table: &TableInfo) -> Result<()> {
+    let lock = format!("LOCK TABLE {}{} IN ACCESS SHARE MODE", only(table), name(table));
+    client.batch_execute(&lock).await.map_err(sql::error)?;
+    check_not_rewritten(client, table.oid).await
+}
+
+/// Makes sure that the table was not rewritten since the slice: catalog rows are read at the slice, the function looks
+/// at the present.
+pub(crate) async fn check_not_rewritten(client: &Client, oid: u32) -> Result<()> {
     const QUERY: &str = "SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND c.oid IN \
          (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) UNION SELECT $1::oid) \
          AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)";
-    client.batch_execute(&format!("LOCK TABLE {}{} IN ACCESS SHARE MODE", only(table), name(table))).await.map_err(sql::error)?;
-    let rewritten: i64 =
-        client.query_one(QUERY, &[&table.oid]).await.and_then(|row| row.try_get(0)).map_err(sql::error)?;
+    let rewritten: i64 = client.query_one(QUERY, &[&oid]).await.and_then(|row| row.try_get(0)).map_err(sql::error)?;
     if rewritten == 0 {
         return Ok(());
     }

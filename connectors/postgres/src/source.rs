@@ -127,7 +127,9 @@ impl Source for PostgresSource {
             Received::Batch(batch) => Ok(batch),
             Received::Nothing => Ok(Batch::heartbeat()),
             Received::Closed => {
-                running.ended().await?;
+                let ended = running.ended().await;
+                self.running = None;
+                ended?;
                 self.finished = true;
                 Ok(Batch::heartbeat())
             }
@@ -211,3 +213,6 @@ pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, re
     events::gap_accepted(&settings.slot, generation, reason);
     progress.to_checkpoint()
 }
+
+#[cfg(test)]
+mod tests;

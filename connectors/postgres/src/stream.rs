@@ -145,11 +145,13 @@ impl Reader<'_> {
         match frame {
             Frame::Data { message, .. } => {
                 if let Step::Describe(relation) = self.assembler.push(pgoutput::decode(&message)?)?
-                    && self.describe(relation).await?
+                    && self.describe(&relation).await?
                 {
                     return Ok(Some(Ended::NewTable));
                 }
-                self.hand_over(false).await?;
+                if self.assembler.is_full() {
+                    self.hand_over(false).await?;
+                }
             }
             Frame::Keepalive { end, .. } => {
                 self.assembler.idle(end)?;
@@ -169,16 +171,19 @@ impl Reader<'_> {
     }
 
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
-    async fn describe(&mut self, relation: pgoutput::Relation) -> Result<bool> {
-        let oid = relation.oid;
-        match self.catalog.entry(relation, self.handed).await? {
-            Found::Entry(entry) => self.assembler.describe(oid, entry)?,
+    async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
+        match self.catalog.entries(relation, self.handed).await? {
+            Found::Entries(entries) => {
+                for (oid, entry) in entries {
+                    self.assembler.describe(oid, entry)?;
+                }
+                Ok(false)
+            }
             Found::New(table) => {
                 events::new_table(&table);
-                return Ok(true);
+                Ok(true)
             }
         }
-        Ok(false)
     }
 
     /// Hands over what is pending, in batches.

@@ -269,7 +269,9 @@ async fn create_slot(
 async fn drop_unused_slot(connection: &mut ReplicationConnection, name: &str) -> Result<()> {
     let Some(slot) = continuity::slot(connection, name).await? else { return Ok(()) };
     if slot.active {
-        return Err(Error::transient("the slot of an interrupted first start is still in use").on(format!("slot {name}")));
+        return Err(
+            Error::transient("the slot of an interrupted first start is still in use").on(format!("slot {name}"))
+        );
     }
     connection.query(&format!("DROP_REPLICATION_SLOT {}", quote_ident(name))).await?;
     events::unused_slot_dropped(name);

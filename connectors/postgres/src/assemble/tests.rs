@@ -43,7 +43,8 @@ fn captured(oid: u32, start: Seq) -> Entry {
         schema: schema(&format!("t{oid}")),
         start,
         projection: None,
-        identity: [true, oid == FULL || oid == DEFERRABLE, oid == FULL || oid == DEFERRABLE].into(),
+        old_cells: [true, oid == FULL || oid == DEFERRABLE, oid == FULL || oid == DEFERRABLE].into(),
+        weak_old_rows: false,
         nets: oid == DEFERRABLE,
         fills: oid == DEFAULT || oid == SLICED,
     })

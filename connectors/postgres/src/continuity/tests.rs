@@ -159,9 +159,3 @@ fn a_row_of_the_view_is_read_whatever_the_version() {
     let slot: Slot = serde_json::from_str(lost).unwrap();
     assert_eq!(slot.wal_status.as_deref(), Some("lost"));
 }
-
-#[test]
-fn other_names_are_a_gap() {
-    let names = |progress: &Progress| (progress.database.clone(), progress.slot.clone(), progress.publication.clone());
-    assert_eq!(names(&progress()), names(&sample()));
-}

@@ -1,0 +1,134 @@
+//! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+use walbrook_config::{Postgres, SnapshotMode};
+use walbrook_model::{Result, Seq, TableId};
+
+use crate::checkpoint::Progress;
+use crate::publication::{self, Publication};
+use crate::relations::{Captured, Entry};
+use crate::schema::types::TypeMap;
+use crate::sql;
+use crate::tables::{self, Described, TableInfo};
+use crate::wire::pgoutput::{Relation, ReplicaIdentity};
+
+/// The captured tables by number.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    settings: Arc<Postgres>,
+    session: Option<Client>,
+    types: TypeMap,
+    tables: HashMap<u32, Arc<TableInfo>>,
+}
+
+/// What a relation of the log is.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// What is known of tables from here on, by number.
+    Entries(Vec<(u32, Entry)>),
+    /// A captured table that was never read.
+    New(TableId),
+}
+
+impl Catalog {
+    pub(crate) fn new(settings: Arc<Postgres>) -> Self {
+        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new() }
+    }
+
+    /// Looks at all captured tables, in order of their names.
+    pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
+        let client = self.session().await?;
+        let publication = self.publication(&client).await?;
+        let tables = tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        self.session = Some(client);
+        let tables: Vec<Arc<TableInfo>> = tables.into_iter().map(Arc::new).collect();
+        self.tables = tables.iter().map(|table| (table.oid, table.clone())).collect();
+        Ok(tables)
+    }
+
+    /// What `relation` is, at the place of the log where it was sent.
+    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &Progress) -> Result<Found> {
+        let oid = relation.oid;
+        // A full identity does not show a change of the key.
+        let known = self
+            .tables
+            .get(&oid)
+            .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
+        if let Some(table) = known {
+            return Ok(self.captured(table, handed));
+        }
+        let client = self.session().await?;
+        let known = self.tables.get(&oid).map(Arc::as_ref);
+        let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
+        self.session = Some(client);
+        match described {
+            Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
+            Described::Partition(root) => self.partition(relation, root, handed),
+            Described::Captured(table) => {
+                // The same version of the shape stays the same object.
+                let table = match self.tables.get(&oid) {
+                    Some(known) if known.schema == table.schema => {
+                        Arc::new(TableInfo { schema: known.schema.clone(), ..table })
+                    }
+                    _ => Arc::new(table),
+                };
+                self.tables.insert(oid, table.clone());
+                Ok(self.captured(&table, handed))
+            }
+        }
+    }
+
+    /// The rows of a partition come under its root, whose old rows may say less from here on.
+    fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
+        let ignored = (relation.oid, Entry::Ignored);
+        let Some(table) = self.tables.get(&root) else {
+            return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
+        };
+        let Some(weaker) = table.admits(relation)? else { return Ok(Found::Entries(vec![ignored])) };
+        let weaker = Arc::new(weaker);
+        self.tables.insert(root, weaker.clone());
+        Ok(match self.captured(&weaker, handed) {
+            Found::Entries(mut entries) => {
+                entries.push(ignored);
+                Found::Entries(entries)
+            }
+            new @ Found::New(_) => new,
+        })
+    }
+
+    fn captured(&self, table: &TableInfo, handed: &Progress) -> Found {
+        let progress = handed.table(table.oid);
+        let reads = self.settings.snapshot.mode != SnapshotMode::Never;
+        if reads && !progress.is_some_and(|known| known.finished) {
+            return Found::New(table.schema.table.clone());
+        }
+        let captured = Captured {
+            schema: table.schema.clone(),
+            start: progress.map_or(Seq::ZERO, |known| known.slice),
+            projection: table.projection(),
+            old_cells: table.old_cells(),
+            weak_old_rows: table.weak_old_rows,
+            nets: table.deferrable_key,
+            fills: table.partial_updates && !table.deferrable_key,
+        };
+        Found::Entries(vec![(table.oid, Entry::Captured(captured))])
+    }
+
+    async fn publication(&self, client: &Client) -> Result<Option<Publication>> {
+        match self.settings.snapshot.mode {
+            SnapshotMode::Only => Ok(None),
+            _ => publication::load(client, &self.settings.publication).await,
+        }
+    }
+
+    /// Takes the session out; a call that fails does not put it back.
+    async fn session(&mut self) -> Result<Client> {
+        match self.session.take() {
+            Some(client) if !client.is_closed() => Ok(client),
+            _ => sql::connect(&self.settings).await,
+        }
+    }
+}
