@@ -146,6 +146,11 @@ class Daemon:
         samples = self.metrics().get(name)
         return sum(value for _, value in samples) if samples else None
 
+    def source_state(self):
+        """`snapshot`, `streaming` and so on; empty if nobody answers."""
+        states = self.metrics().get("walbrook_source_state", [])
+        return next((labels["state"] for labels, value in states if value == 1), "")
+
     def in_gap(self, timeout=60):
         """Waits until it stands in a gap as it should: alive, not ready, the metric set, an error line in the log.
         Gives what `/readyz` says about it."""
