@@ -27,7 +27,6 @@ mod schema;
 mod summary;
 mod table;
 mod tree;
-mod vector;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use walbrook_lake_merge::format::{DataFile, LiveFile, TableState};
 use walbrook_lake_merge::layout::Layout;
+use walbrook_lake_merge::vector;
 use walbrook_model::{Error, Result, Seq};
 
 use crate::expire::Expired;
@@ -15,7 +16,6 @@ use crate::manifest::{Content, ContentFile, ManifestFile, ReadEntry, Status, rea
 use crate::metadata::{COMMIT_ID, Metadata, Snapshot};
 use crate::schema::KEY_IDS;
 use crate::tree::{Manifest, Tracked, Tree, Vector};
-use crate::vector;
 
 /// The column that holds the order token.
 const SEQ: &str = "_seq";

@@ -14,7 +14,7 @@ use crate::expire::{self, Expired, Retired};
 use crate::folder::{Folder, NewFile};
 use crate::manifest::{Content, ContentFile, Entry, ManifestFile, write_manifest_list};
 use crate::metadata::{COMMIT_ID, Metadata, MetadataLog, Snapshot};
-use crate::puffin::PuffinWriter;
+use crate::puffin::{self, Puffin};
 use crate::schema::{self, KEY_IDS, Schema};
 use crate::summary::{Moved, summary};
 use crate::tree::{Change, Manifest, Tree};
@@ -75,7 +75,7 @@ pub(crate) fn plan(base: &Base, commit: &Commit) -> Result<Plan> {
     let mut change = None;
     let mut retired = None;
     if commit.changes_rows() {
-        let assembly = Assembly::new(base, &metadata, commit);
+        let assembly = Assembly::new(base, &metadata, commit)?;
         let (snapshot, made, gone) = assembly.finish(commit, now_ms, &mut files)?;
         retired = Some((snapshot.snapshot_id, gone));
         change = Some(made);
@@ -173,7 +173,7 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(base: &'a Base, metadata: &'a Metadata, commit: &'a Commit) -> Self {
+    fn new(base: &'a Base, metadata: &'a Metadata, commit: &'a Commit) -> Result<Self> {
         let snapshot_id = new_snapshot_id(metadata);
         let sequence = metadata.last_sequence_number + 1;
         let prefix = format!("{}-{}", commit.id.simple(), &Uuid::new_v4().simple().to_string()[..8]);
@@ -186,28 +186,28 @@ impl<'a> Assembly<'a> {
         let removed = commit.removed.iter().map(String::as_str).collect();
         let mut assembly =
             Self { base, metadata, snapshot_id, sequence, prefix, added, vectors: Vec::new(), puffin: None, removed };
-        assembly.write_vectors(commit);
-        assembly
+        assembly.write_vectors(commit)?;
+        Ok(assembly)
     }
 
     /// One Puffin file for all vectors that change.
-    fn write_vectors(&mut self, commit: &Commit) {
+    fn write_vectors(&mut self, commit: &Commit) -> Result<()> {
         let changed = commit.deleted.iter().filter(|(path, deleted)| {
             let live = self.base.tree.files.get(path.as_str()).and_then(|file| self.base.state.files.get(file.slot));
             live.map_or(!deleted.is_empty(), |live| live.deleted != **deleted)
         });
-        let mut puffin = PuffinWriter::new();
-        let blobs: Vec<_> = changed.map(|(path, deleted)| (path, deleted, puffin.push(path, deleted))).collect();
-        if blobs.is_empty() {
-            return;
+        let changed: Vec<_> = changed.map(|(path, deleted)| (path.as_str(), deleted)).collect();
+        if changed.is_empty() {
+            return Ok(());
         }
-        let bytes = puffin.finish();
+        let Puffin { bytes, places } = puffin::write(&changed)?;
         let location: Arc<str> = format!("{}/data/{}.puffin", self.metadata.location, self.prefix).into();
-        for (path, deleted, blob) in blobs {
-            let file = ContentFile::vector(&location, bytes.len() as u64, blob, path, deleted.len());
-            self.vectors.push((path.as_str().into(), Entry::added(&file, self.snapshot_id, self.sequence)));
+        for ((path, deleted), place) in changed.into_iter().zip(places) {
+            let file = ContentFile::vector(&location, bytes.len() as u64, place, path, deleted.len());
+            self.vectors.push((path.into(), Entry::added(&file, self.snapshot_id, self.sequence)));
         }
         self.puffin = Some((location, bytes));
+        Ok(())
     }
 
     fn finish(&self, commit: &Commit, now_ms: i64, files: &mut Vec<NewFile>) -> Result<(Snapshot, Change, Retired)> {
