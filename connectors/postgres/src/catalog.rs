@@ -1,6 +1,6 @@
 //! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -22,6 +22,17 @@ pub(crate) struct Catalog {
     session: Option<Client>,
     types: TypeMap,
     tables: HashMap<u32, Arc<TableInfo>>,
+    members: Members,
+}
+
+/// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
+/// or taken out and put back, has another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    /// `None`: there is no such publication.
+    pub(crate) publication: Option<u32>,
+    /// Table -> its membership. Those that are published with their schema, or with all tables, have none.
+    pub(crate) tables: BTreeMap<u32, u32>,
 }
 
 /// What a relation of the log is.
@@ -35,18 +46,26 @@ pub(crate) enum Found {
 
 impl Catalog {
     pub(crate) fn new(settings: Arc<Postgres>) -> Self {
-        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new() }
+        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new(), members: Members::default() }
     }
 
     /// Looks at all captured tables, in order of their names.
     pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
+        // The members are looked at first: what changes after that is noticed by who compares them later.
+        let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
         let tables = tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
         self.session = Some(client);
+        self.members = members;
         let tables: Vec<Arc<TableInfo>> = tables.into_iter().map(Arc::new).collect();
         self.tables = tables.iter().map(|table| (table.oid, table.clone())).collect();
         Ok(tables)
+    }
+
+    /// The members of the publication when the tables were loaded.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
     }
 
     /// What `relation` is, at the place of the log where it was sent.
@@ -58,7 +77,7 @@ impl Catalog {
             .get(&oid)
             .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
         if let Some(table) = known {
-            return Ok(self.captured(table, handed));
+            return self.captured(&table.clone(), handed).await;
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
@@ -66,7 +85,7 @@ impl Catalog {
         self.session = Some(client);
         match described {
             Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
-            Described::Partition(root) => self.partition(relation, root, handed),
+            Described::Partition(root) => self.partition(relation, root, handed).await,
             Described::Captured(table) => {
                 // The same version of the shape stays the same object.
                 let table = match self.tables.get(&oid) {
@@ -76,13 +95,13 @@ impl Catalog {
                     _ => Arc::new(table),
                 };
                 self.tables.insert(oid, table.clone());
-                Ok(self.captured(&table, handed))
+                self.captured(&table, handed).await
             }
         }
     }
 
     /// The rows of a partition come under its root, whose old rows may say less from here on.
-    fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
+    async fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
         let ignored = (relation.oid, Entry::Ignored);
         let Some(table) = self.tables.get(&root) else {
             return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
@@ -90,7 +109,7 @@ impl Catalog {
         let Some(weaker) = table.admits(relation)? else { return Ok(Found::Entries(vec![ignored])) };
         let weaker = Arc::new(weaker);
         self.tables.insert(root, weaker.clone());
-        Ok(match self.captured(&weaker, handed) {
+        Ok(match self.captured(&weaker, handed).await? {
             Found::Entries(mut entries) => {
                 entries.push(ignored);
                 Found::Entries(entries)
@@ -99,11 +118,20 @@ impl Catalog {
         })
     }
 
-    fn captured(&self, table: &TableInfo, handed: &Progress) -> Found {
+    async fn captured(&mut self, table: &TableInfo, handed: &Progress) -> Result<Found> {
         let progress = handed.table(table.oid);
         let reads = self.settings.snapshot.mode != SnapshotMode::Never;
         if reads && !progress.is_some_and(|known| known.finished) {
-            return Found::New(table.schema.table.clone());
+            let client = self.session().await?;
+            let publication = self.publication(&client).await?;
+            self.session = Some(client);
+            // A table that is not published any more is read when it is published again.
+            return Ok(match publication {
+                Some(publication) if publication.member(table.oid).is_none() => {
+                    Found::Entries(vec![(table.oid, Entry::Ignored)])
+                }
+                _ => Found::New(table.schema.table.clone()),
+            });
         }
         let captured = Captured {
             schema: table.schema.clone(),
@@ -114,7 +142,7 @@ impl Catalog {
             nets: table.deferrable_key,
             fills: table.partial_updates && !table.deferrable_key,
         };
-        Found::Entries(vec![(table.oid, Entry::Captured(captured))])
+        Ok(Found::Entries(vec![(table.oid, Entry::Captured(captured))]))
     }
 
     async fn publication(&self, client: &Client) -> Result<Option<Publication>> {
@@ -131,4 +159,18 @@ impl Catalog {
             _ => sql::connect(&self.settings).await,
         }
     }
+}
+
+/// The members of a publication.
+pub(crate) async fn members(client: &Client, publication: &str) -> Result<Members> {
+    const QUERY: &str = "SELECT p.oid, r.prrelid, r.oid FROM pg_catalog.pg_publication p \
+         LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid WHERE p.pubname = $1::text";
+    let mut members = Members::default();
+    for row in client.query(QUERY, &[&publication]).await.map_err(sql::error)? {
+        members.publication = Some(row.try_get(0).map_err(sql::error)?);
+        let table: Option<u32> = row.try_get(1).map_err(sql::error)?;
+        let member: Option<u32> = row.try_get(2).map_err(sql::error)?;
+        members.tables.extend(table.zip(member));
+    }
+    Ok(members)
 }

@@ -6,7 +6,7 @@
 //! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint.
 
 use serde::{Deserialize, Serialize};
-use walbrook_model::{Checkpoint, Error, Result, Seq, TableId};
+use walbrook_model::{Checkpoint, Error, Lineage, Result, Seq, TableId};
 
 use crate::timeline::Switch;
 use crate::wire::Lsn;
@@ -75,6 +75,8 @@ pub(crate) struct TableProgress {
     pub(crate) slice: Seq,
     /// Whether all of it was read.
     pub(crate) finished: bool,
+    /// Its membership in the publication: another one means that changes were not published in between.
+    pub(crate) member: Option<u32>,
 }
 
 /// A gap that an operator accepted.
@@ -145,10 +147,23 @@ impl Progress {
         serde_json::from_str(checkpoint.as_str()).map_err(unreadable)
     }
 
+    /// The log that it speaks of.
+    pub(crate) fn lineage(&self) -> Lineage {
+        Lineage::new(format!("postgresql/{}/{}", self.system_id, self.database))
+    }
+
     /// The entry of a table.
     pub(crate) fn table(&self, oid: u32) -> Option<&TableProgress> {
         self.tables.iter().find(|table| table.oid == oid)
     }
+}
+
+/// The position of a checkpoint, as a byte of the log: every transaction that committed before it is covered.
+///
+/// # Errors
+/// [`walbrook_model::ErrorKind::Config`] if it is no checkpoint of this source or of another version.
+pub fn checkpoint_position(checkpoint: &Checkpoint) -> Result<u64> {
+    Progress::from_checkpoint(checkpoint).map(|progress| progress.position.0)
 }
 
 #[cfg(test)]
@@ -181,6 +196,7 @@ pub(crate) mod tests {
                 table: TableId::new("public", "order \"x\""),
                 slice: Seq::new(2, 3, 0x2_0000_0300, 0).unwrap(),
                 finished: true,
+                member: Some(16_501),
             }],
             gaps: vec![AcceptedGap { reason: "restored".into(), at_us: 5, generation: 2, left_at: Lsn(0x50) }],
         }

@@ -31,7 +31,8 @@ pub(crate) struct Server {
 #[serde(default)]
 pub(crate) struct Slot {
     pub(crate) plugin: Option<String>,
-    pub(crate) slot_type: String,
+    #[serde(rename = "slot_type")]
+    pub(crate) kind: String,
     pub(crate) database: Option<String>,
     pub(crate) temporary: bool,
     pub(crate) active: bool,
@@ -128,14 +129,7 @@ pub(crate) fn judge(
             "the slot was moved on or recreated: it begins at {confirmed}, the checkpoint is at {covered}"
         )));
     }
-    let cause = match publication {
-        None => Some("the publication does not exist"),
-        Some(oid) if oid != progress.publication_oid => Some("the publication was dropped and created again"),
-        Some(_) => None,
-    };
-    if let Some(cause) = cause {
-        return Err(gap(cause).on(format!("publication {}", progress.publication)));
-    }
+    judge_publication(progress, publication)?;
     let expect = progress.last_commit.filter(|last| last.final_lsn >= confirmed && last.final_lsn < covered);
     Ok(Resume { start: confirmed, covered, expect })
 }
@@ -153,6 +147,16 @@ pub(crate) fn judge_identity(progress: &Progress, server: &Server) -> Result<()>
             .on(format!("database {}", server.database)));
     }
     Ok(())
+}
+
+/// Judges whether the publication is the one of the checkpoint.
+pub(crate) fn judge_publication(progress: &Progress, publication: Option<u32>) -> Result<()> {
+    let cause = match publication {
+        None => "the publication does not exist",
+        Some(oid) if oid != progress.publication_oid => "the publication was dropped and created again",
+        Some(_) => return Ok(()),
+    };
+    Err(gap(cause).on(format!("publication {}", progress.publication)))
 }
 
 /// Judges whether the settings still name what the checkpoint was made with.
@@ -224,8 +228,8 @@ fn emitted_end(progress: &Progress) -> Lsn {
 /// Returns where the slot begins.
 fn judge_slot(server: &Server, slot: &Slot) -> Result<Lsn, String> {
     let plugin = slot.plugin.as_deref().unwrap_or("none");
-    if slot.slot_type != "logical" || plugin != "pgoutput" || slot.temporary {
-        return Err(format!("the slot was recreated as another: {} with plugin {plugin}", slot.slot_type));
+    if slot.kind != "logical" || plugin != "pgoutput" || slot.temporary {
+        return Err(format!("the slot was recreated as another: {} with plugin {plugin}", slot.kind));
     }
     if slot.database.as_deref() != Some(server.database.as_str()) {
         return Err("the slot belongs to another database".into());

@@ -39,6 +39,14 @@ pub(crate) fn new_table(table: &TableId) {
     info!(%table, "table appeared, it is read before the stream goes on");
 }
 
+pub(crate) fn membership_changed(table: &TableId) {
+    warn!(%table, "table was taken out of the publication, it is read again once it is back");
+}
+
+pub(crate) fn publication_changed() {
+    info!("the tables of the publication changed");
+}
+
 pub(crate) fn stream_interrupted(error: &Error, pause: Duration) {
     warn!(%error, pause_ms = pause.as_millis(), "stream interrupted, connecting again");
 }

@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 use walbrook_config::Postgres;
 use walbrook_model::{Error, Result};
 
+use crate::catalog::{self, Members};
 use crate::events;
 use crate::sql;
 use crate::status::{SlotStatus, Status};
@@ -35,6 +36,8 @@ pub(crate) struct Monitor {
     proven_us: i64,
     /// The probe that waits for the stream to pass it.
     awaited: Option<Probe>,
+    /// Set once other tables are published than were told at the start.
+    changed: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -45,10 +48,26 @@ struct Probe {
 }
 
 impl Monitor {
-    pub(crate) fn start(context: &Context) -> Self {
-        let (sender, probes) = watch::channel(None);
-        let task = tokio::spawn(watch_server(context.settings.clone(), context.status.clone(), sender));
-        Self { probes, proven_us: 0, awaited: None, task }
+    /// Starts to look. `members` are those of the publication, if it matters whether they change.
+    pub(crate) fn start(context: &Context, members: Option<Members>) -> Self {
+        let (probe_sender, probes) = watch::channel(None);
+        let (change_sender, changed) = watch::channel(false);
+        let watcher = Watcher {
+            settings: context.settings.clone(),
+            status: context.status.clone(),
+            probes: probe_sender,
+            changed: change_sender,
+            members,
+            session: None,
+            slot_due: Instant::now(),
+        };
+        let task = tokio::spawn(watcher.run());
+        Self { probes, proven_us: 0, awaited: None, changed, task }
+    }
+
+    /// Whether other tables are published than at the start.
+    pub(crate) fn tables_changed(&self) -> bool {
+        *self.changed.borrow()
     }
 
     /// The moment up to which everything is complete now that the stream has passed `position`; `None` if that is not
@@ -71,40 +90,50 @@ impl Drop for Monitor {
     }
 }
 
-async fn watch_server(settings: Arc<Postgres>, status: Arc<Status>, probes: watch::Sender<Option<Probe>>) {
-    let mut session = None;
-    let mut slot_due = Instant::now();
-    loop {
-        if let Err(error) = look(&settings, &status, &probes, &mut session, &mut slot_due).await {
-            session = None;
-            events::slot_unseen(&error);
-            sleep(settings.heartbeat_interval).await;
-        }
-        sleep(PROBE_INTERVAL).await;
-    }
+/// The task.
+struct Watcher {
+    settings: Arc<Postgres>,
+    status: Arc<Status>,
+    probes: watch::Sender<Option<Probe>>,
+    changed: watch::Sender<bool>,
+    members: Option<Members>,
+    session: Option<Client>,
+    slot_due: Instant,
 }
 
-async fn look(
-    settings: &Postgres,
-    status: &Status,
-    probes: &watch::Sender<Option<Probe>>,
-    session: &mut Option<Client>,
-    slot_due: &mut Instant,
-) -> Result<()> {
-    let client = match session {
-        Some(client) => client,
-        None => session.insert(sql::connect(settings).await?),
-    };
-    let probe = probe(client).await?;
-    status.set_server_end(probe.end);
-    probes.send_replace(Some(probe));
-    if Instant::now() >= *slot_due {
-        if let Some(slot) = slot(client, &settings.slot, probe.end).await? {
-            status.set_slot(slot);
+impl Watcher {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.look().await {
+                self.session = None;
+                events::slot_unseen(&error);
+                sleep(self.settings.heartbeat_interval).await;
+            }
+            sleep(PROBE_INTERVAL).await;
         }
-        *slot_due = Instant::now() + settings.heartbeat_interval;
     }
-    Ok(())
+
+    async fn look(&mut self) -> Result<()> {
+        let client = match &self.session {
+            Some(client) => client,
+            None => self.session.insert(sql::connect(&self.settings).await?),
+        };
+        let probe = probe(client).await?;
+        self.status.set_server_end(probe.end);
+        self.probes.send_replace(Some(probe));
+        if Instant::now() >= self.slot_due {
+            if let Some(slot) = slot(client, &self.settings.slot, probe.end).await? {
+                self.status.set_slot(slot);
+            }
+            if let Some(before) = &self.members
+                && *before != catalog::members(client, &self.settings.publication).await?
+            {
+                self.changed.send_replace(true);
+            }
+            self.slot_due = Instant::now() + self.settings.heartbeat_interval;
+        }
+        Ok(())
+    }
 }
 
 async fn probe(client: &Client) -> Result<Probe> {

@@ -66,7 +66,7 @@ pub(crate) async fn read(
     events::snapshot_started(jobs.len(), slice.position, sessions.len());
     let shared = Arc::new(Shared {
         context: context.clone(),
-        lineage: context.lineage(handed),
+        lineage: handed.lineage(),
         slice,
         taken_at_us,
         jobs,

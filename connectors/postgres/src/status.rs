@@ -45,6 +45,10 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Snapshot, Self::Streaming, Self::Reconnecting, Self::Gap, Self::Stopped];
+
     /// The name used in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use walbrook_config::SnapshotMode;
 use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
@@ -48,8 +49,8 @@ const REPEATS_URGENT: u32 = 3;
 pub(crate) enum Ended {
     /// A stop was asked for.
     Stopped,
-    /// A captured table appeared that was never read.
-    NewTable,
+    /// Other tables are published than before, or a captured one was never read.
+    TablesChanged,
 }
 
 /// Streams until something ends it. `handed` moves with every boundary that is handed over.
@@ -78,7 +79,8 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     let stream = connection.start(&command).await?;
     events::stream_started(&settings.slot, resume.start, resume.covered);
     context.status.set_state(State::Streaming);
-    let monitor = Monitor::start(context);
+    let members = (settings.snapshot.mode != SnapshotMode::Never).then(|| catalog.members().clone());
+    let monitor = Monitor::start(context, members);
     let mut reader = Reader {
         context,
         catalog,
@@ -116,6 +118,10 @@ impl Reader<'_> {
                 stream.stop(self.context.durable_position()).await?;
                 return Ok(Ended::Stopped);
             }
+            if self.monitor.tables_changed() {
+                events::publication_changed();
+                return Ok(Ended::TablesChanged);
+            }
             for frame in stream.next(self.wait()).await? {
                 if let Some(ended) = self.take(frame).await? {
                     return Ok(ended);
@@ -147,7 +153,7 @@ impl Reader<'_> {
                 if let Step::Describe(relation) = self.assembler.push(pgoutput::decode(&message)?)?
                     && self.describe(&relation).await?
                 {
-                    return Ok(Some(Ended::NewTable));
+                    return Ok(Some(Ended::TablesChanged));
                 }
                 if self.assembler.is_full() {
                     self.hand_over(false).await?;
@@ -203,7 +209,7 @@ impl Reader<'_> {
             };
             let complete_until_us = boundary.and_then(|boundary| boundary.committed_at_us);
             count(self.context, &changes);
-            let lineage = Some(self.context.lineage(self.handed));
+            let lineage = Some(self.handed.lineage());
             self.context.send(Batch { changes, checkpoint, lineage, urgent: false, complete_until_us }).await?;
             if let Some(time) = complete_until_us {
                 self.context.status.set_complete_until(time);
@@ -252,14 +258,13 @@ impl Reader<'_> {
 pub(crate) fn count(context: &Context, changes: &[Change]) {
     let mut counted: Vec<(&Arc<TableSchema>, Events)> = Vec::new();
     for change in changes {
-        let same = counted.iter().rposition(|(schema, _)| Arc::ptr_eq(schema, &change.schema));
-        match same.and_then(|index| counted.get_mut(index)) {
-            Some((_, events)) => events.count(change.op),
-            None => {
-                let mut events = Events::default();
-                events.count(change.op);
-                counted.push((&change.schema, events));
-            }
+        let same = counted.iter_mut().rfind(|(schema, _)| Arc::ptr_eq(schema, &change.schema));
+        if let Some((_, events)) = same {
+            events.count(change.op);
+        } else {
+            let mut events = Events::default();
+            events.count(change.op);
+            counted.push((&change.schema, events));
         }
     }
     context.status.count(counted.iter().map(|(schema, events)| (&schema.table, *events)));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Batch, Checkpoint, Error, Lineage, Result, Seq};
+use walbrook_model::{Batch, Checkpoint, Error, Result, Seq};
 
 use crate::catalog::Catalog;
 use crate::checkpoint::{Phase, Progress, TableProgress};
@@ -59,11 +59,6 @@ impl Context {
     /// Transient when nobody takes it any more.
     pub(crate) async fn send(&self, batch: Batch) -> Result<()> {
         self.outbox.send(batch).await.map_err(|_| Error::transient("the source was dropped"))
-    }
-
-    /// The log that `progress` speaks of.
-    pub(crate) fn lineage(&self, progress: &Progress) -> Lineage {
-        Lineage::new(format!("postgresql/{}/{}", progress.system_id, progress.database))
     }
 
     /// Waits until the checkpoint is durable.
@@ -151,10 +146,21 @@ impl Worker {
 
     /// Reads the tables that were never read whole, at a slice of their own.
     async fn read_tables(&mut self) -> Result<()> {
+        let mode = self.context.settings.snapshot.mode;
         let tables = self.catalog.load().await?;
         let captured: HashSet<u32> = tables.iter().map(|table| table.oid).collect();
-        // A table that is not captured now may miss changes when it comes back: then it is read again.
-        self.handed.tables.retain(|table| captured.contains(&table.oid));
+        let members = self.catalog.members();
+        if mode == SnapshotMode::Initial {
+            continuity::judge_publication(&self.handed, members.publication)?;
+        }
+        // A table that is not captured now, or was not published for a while, misses changes: it is read again.
+        self.handed.tables.retain(|table| {
+            let same = table.member == members.tables.get(&table.oid).copied();
+            if !same {
+                events::membership_changed(&table.table);
+            }
+            same && captured.contains(&table.oid)
+        });
         for table in &self.handed.tables {
             self.context.status.begin_table(&table.table, 0, table.finished);
         }
@@ -185,8 +191,9 @@ impl Worker {
             .map_err(|error| Error::bug("a position does not fit").because(error))?;
         for table in &tables {
             self.handed.tables.retain(|known| known.oid != table.oid);
-            let id = table.schema.table.clone();
-            self.handed.tables.push(TableProgress { oid: table.oid, table: id, slice: seq, finished: false });
+            let (oid, id) = (table.oid, table.schema.table.clone());
+            let member = self.catalog.members().tables.get(&oid).copied();
+            self.handed.tables.push(TableProgress { oid, table: id, slice: seq, finished: false, member });
         }
         self.handed.emitted_max = self.handed.emitted_max.max(seq);
         let checkpoint = Some(self.handed.to_checkpoint()?);
@@ -201,7 +208,7 @@ impl Worker {
             let begun = Instant::now();
             match stream::run(&self.context, &mut self.catalog, &mut self.handed).await {
                 Ok(Ended::Stopped) => return Ok(()),
-                Ok(Ended::NewTable) => self.read_tables().await?,
+                Ok(Ended::TablesChanged) => self.read_tables().await?,
                 Err(error) if is_transient(&error) => {
                     if begun.elapsed() >= WELL_AFTER {
                         pause = PAUSE_FIRST;

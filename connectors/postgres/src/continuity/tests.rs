@@ -27,7 +27,7 @@ fn progress() -> Progress {
 
 fn table(slice: u64) -> TableProgress {
     let (table, slice) = (TableId::new("public", "t"), Seq::new(0, 1, slice, 0).unwrap());
-    TableProgress { oid: 16_384, table, slice, finished: true }
+    TableProgress { oid: 16_384, table, slice, finished: true, member: None }
 }
 
 fn server() -> Server {
@@ -47,7 +47,7 @@ fn promoted(timeline: u32, ancestors: &[(u32, u64)]) -> Server {
 fn healthy() -> Slot {
     Slot {
         plugin: Some("pgoutput".into()),
-        slot_type: "logical".into(),
+        kind: "logical".into(),
         database: Some("shop".into()),
         confirmed_flush_lsn: Some(Lsn(0x500)),
         wal_status: Some("reserved".into()),
@@ -60,8 +60,15 @@ fn confirmed(position: u64) -> Slot {
 }
 
 #[track_caller]
-fn is_gap(name: &str, progress: &Progress, server: &Server, slot: Option<Slot>, publication: Option<u32>, cause: &str) {
-    let error = judge(progress, server, slot.as_ref(), publication).expect_err(name);
+fn is_gap(
+    name: &str,
+    progress: &Progress,
+    server: &Server,
+    slot: Option<&Slot>,
+    publication: Option<u32>,
+    cause: &str,
+) {
+    let error = judge(progress, server, slot, publication).expect_err(name);
     assert_eq!(error.kind(), ErrorKind::Gap, "{name}");
     assert!(error.to_string().contains(cause), "{name}: {error}");
     assert!(error.remedy_text().is_some_and(|text| text.contains("walbrook gap accept")), "{name}");
@@ -78,7 +85,7 @@ fn every_loss_is_a_gap_with_its_cause() {
     let slots: [(&str, Option<Slot>, &str); 12] = [
         ("dropped", None, "does not exist"),
         ("moved on", Some(confirmed(0x501)), "moved on or recreated"),
-        ("physical", slot(|slot| slot.slot_type = "physical".into()), "recreated as another"),
+        ("physical", slot(|slot| slot.kind = "physical".into()), "recreated as another"),
         ("other plugin", slot(|slot| slot.plugin = Some("wal2json".into())), "recreated as another"),
         ("no plugin", slot(|slot| slot.plugin = None), "recreated as another"),
         ("temporary", slot(|slot| slot.temporary = true), "recreated as another"),
@@ -90,10 +97,10 @@ fn every_loss_is_a_gap_with_its_cause() {
         ("no position", slot(|slot| slot.confirmed_flush_lsn = None), "no confirmed position"),
     ];
     for (name, slot, cause) in slots {
-        is_gap(name, &p, &s, slot, Some(OID), cause);
+        is_gap(name, &p, &s, slot.as_ref(), Some(OID), cause);
     }
-    is_gap("publication dropped", &p, &s, slot(|_| ()), None, "publication does not exist");
-    is_gap("publication recreated", &p, &s, slot(|_| ()), Some(OID + 1), "dropped and created again");
+    is_gap("publication dropped", &p, &s, Some(&healthy()), None, "publication does not exist");
+    is_gap("publication recreated", &p, &s, Some(&healthy()), Some(OID + 1), "dropped and created again");
     let servers: [(&str, Server, &str); 9] = [
         ("other cluster", Server { system_id: "1".into(), ..server() }, "another cluster"),
         ("other database", Server { database: "other".into(), ..server() }, "of database shop"),
@@ -106,17 +113,17 @@ fn every_loss_is_a_gap_with_its_cause() {
         ("forked at zero", promoted(2, &[(1, 0)]), "never had them"),
     ];
     for (name, server, cause) in servers {
-        is_gap(name, &p, &server, Some(confirmed(0x100)), Some(OID), cause);
+        is_gap(name, &p, &server, Some(&confirmed(0x100)), Some(OID), cause);
     }
     let second = Progress { timeline: 2, history: vec![Switch { timeline: 1, end: Lsn(0x300) }], ..progress() };
-    is_gap("older timeline", &second, &s, Some(healthy()), Some(OID), "older copy");
+    is_gap("older timeline", &second, &s, Some(&healthy()), Some(OID), "older copy");
     let other = promoted(2, &[(1, 0x301)]);
-    is_gap("other history", &second, &other, Some(healthy()), Some(OID), "not a continuation");
+    is_gap("other history", &second, &other, Some(&healthy()), Some(OID), "not a continuation");
     let ahead = Progress { emitted_max: Seq::new(0, 1, 0x600, 3).unwrap(), ..progress() };
     let fork = promoted(2, &[(1, 0x600)]);
-    is_gap("part of a transaction beyond the fork", &ahead, &fork, Some(healthy()), Some(OID), "never had them");
+    is_gap("part of a transaction beyond the fork", &ahead, &fork, Some(&healthy()), Some(OID), "never had them");
     let read = Progress { tables: vec![table(0x601)], ..progress() };
-    is_gap("slice beyond the fork", &read, &fork, Some(healthy()), Some(OID), "never had them");
+    is_gap("slice beyond the fork", &read, &fork, Some(&healthy()), Some(OID), "never had them");
 }
 
 #[test]

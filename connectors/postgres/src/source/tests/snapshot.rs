@@ -161,3 +161,83 @@ async fn a_table_that_joins_the_publication_is_read() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_was_not_published_for_a_while_is_read_again() {
+    on_servers("unpublished", async |bench| {
+        bench.run("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+        bench.run("CREATE TABLE other (id int PRIMARY KEY)").await;
+        let mut sink = Sink::default();
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 2).await;
+        let publication = &bench.settings.publication;
+        // While it runs.
+        bench.run(&format!("ALTER PUBLICATION {publication} DROP TABLE t")).await;
+        bench.run("DELETE FROM t WHERE id = 1").await;
+        bench.run(&format!("ALTER PUBLICATION {publication} ADD TABLE t")).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 3).await;
+        bench.check(&sink, "t").await;
+        // While it does not.
+        source.stop(sink.durable.clone()).await.unwrap();
+        bench.run(&format!("ALTER PUBLICATION {publication} DROP TABLE t")).await;
+        bench.run("UPDATE t SET v = 'unseen'").await;
+        bench.run(&format!("ALTER PUBLICATION {publication} ADD TABLE t")).await;
+        bench.run("INSERT INTO t VALUES (3, 'c'); INSERT INTO other VALUES (7)").await;
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 2) && sink.has("other", 1)).await;
+        bench.check(&sink, "t").await;
+        // The other table was read once.
+        let of_other = |change: &&Change| change.op == Op::SnapshotEnd && change.schema.table.name == "other";
+        assert_eq!(sink.changes.iter().filter(of_other).count(), 1);
+        // Taken out for good: the stream of the other goes on.
+        bench.run(&format!("ALTER PUBLICATION {publication} DROP TABLE t")).await;
+        bench.run("INSERT INTO t VALUES (4, 'unseen'); INSERT INTO other VALUES (8)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("other", 2)).await;
+        assert!(sink.has("t", 2));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_snapshot_session_is_transient() {
+    on_servers("killedread", async |bench| {
+        bench.run("CREATE TABLE t (id int PRIMARY KEY, v text)").await;
+        bench.run("INSERT INTO t SELECT i, repeat('v', 1000) FROM generate_series(1, 60000) i").await;
+        let mut sink = Sink::default();
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::Read) > 100).await;
+        bench
+            .run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY (SELECT%' \
+                 AND pid <> pg_backend_pid() AND datname = current_database()",
+            )
+            .await;
+        let error = drive_to_error(&mut source, &mut sink).await;
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+        bench.check(&sink, "t").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_waits_for_a_transaction_beats_on() {
+    on_servers("waits", async |bench| {
+        bench.run("CREATE TABLE t (id int PRIMARY KEY)").await;
+        let other = connect(&bench.settings, &bench.settings.database).await;
+        run(&other, "BEGIN; INSERT INTO t VALUES (1)").await;
+        let mut sink = Sink::default();
+        let mut source = started(bench, &sink).await;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            sink.take(source.next_batch(sink.durable.clone()).await.unwrap());
+            assert!(begun.elapsed() < Duration::from_secs(1));
+        }
+        assert!(sink.changes.is_empty());
+        run(&other, "COMMIT").await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+        bench.check(&sink, "t").await;
+    })
+    .await;
+}

@@ -242,3 +242,26 @@ async fn shapes_change_between_rows() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_soon_although_nobody_takes_batches() {
+    on_servers("stop", async |bench| {
+        bench.run(TABLE).await;
+        let mut sink = Sink::default();
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+        bench.run("INSERT INTO t SELECT i, repeat('v', 1000), '' FROM generate_series(1, 50000) i").await;
+        bench.run("INSERT INTO t SELECT -i, repeat('v', 1000), '' FROM generate_series(1, 50000) i").await;
+        // The channel is full long before that.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let durable = progress(sink.durable.as_ref()).position;
+        let begun = Instant::now();
+        source.stop(sink.durable.clone()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(bench.confirmed().await <= durable);
+        bench.slot_is_free().await;
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 100_000)).await;
+    })
+    .await;
+}
