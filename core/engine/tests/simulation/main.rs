@@ -8,6 +8,8 @@
 //! A failing seed says how to replay it:
 //! `WALBROOK_SIM_SEED=17 cargo test -p walbrook-engine --test simulation -- --nocapture`
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+
 mod sink;
 mod source;
 mod world;

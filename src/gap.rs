@@ -1,0 +1,39 @@
+//! `walbrook gap accept`: the operator's way out of a gap.
+
+use std::process::ExitCode;
+
+use tracing::info;
+use walbrook_config::Config;
+use walbrook_model::{Batch, ErrorKind, Result, Sink as _};
+
+use crate::exit;
+use crate::run::Pipeline;
+
+/// Writes a checkpoint of a new generation into the sink. A daemon that waits in the gap sees it and goes on; else the
+/// next `walbrook run` does.
+pub(crate) async fn accept(config: Config, reason: &str) -> ExitCode {
+    match write(config, reason).await {
+        Ok(()) => {
+            println!(
+                "accepted: every table is read again in a new generation, and what the source no longer has is swept"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit::report(&error),
+    }
+}
+
+async fn write(config: Config, reason: &str) -> Result<()> {
+    let pipeline = Pipeline::new(config)?;
+    let mut sink = pipeline.lake_sink();
+    // A sink whose tables hold data without a checkpoint is one of the gaps that are accepted here.
+    let checkpoint = match sink.last_checkpoint().await {
+        Err(error) if error.kind() == ErrorKind::Gap => None,
+        checkpoint => checkpoint?,
+    };
+    let accepted = walbrook_source_postgres::accept_gap(&pipeline.config.postgres, checkpoint.as_ref(), reason).await?;
+    sink.write(Batch { checkpoint: Some(accepted), urgent: true, ..Batch::default() }).await?;
+    sink.flush().await?;
+    info!(reason, "gap accepted");
+    Ok(())
+}

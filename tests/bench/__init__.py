@@ -1,0 +1,1 @@
+"""Benchmarks: walbrook beside its peers, in one run."""
