@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tracing::info;
 use walbrook_config::Config;
-use walbrook_model::{Batch, ErrorKind, Result, Sink as _};
+use walbrook_model::{ErrorKind, Result, Sink as _};
 
 use crate::exit;
 use crate::run::Pipeline;
@@ -32,8 +32,7 @@ async fn write(config: Config, reason: &str) -> Result<()> {
         checkpoint => checkpoint?,
     };
     let accepted = walbrook_source_postgres::accept_gap(&pipeline.config.postgres, checkpoint.as_ref(), reason).await?;
-    sink.write(Batch { checkpoint: Some(accepted), urgent: true, ..Batch::default() }).await?;
-    sink.flush().await?;
+    sink.accept_gap(Some(accepted.checkpoint), &accepted.lineage, accepted.generation).await?;
     info!(reason, "gap accepted");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod images;
 mod monitor;
 mod netting;
 mod outbox;
+mod preflight;
 mod publication;
 mod relations;
 mod schema;
@@ -24,10 +25,14 @@ mod sql;
 mod status;
 mod stream;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod values;
 mod wire;
 mod worker;
 
-pub use source::{PostgresSource, accept_gap};
-pub use status::{Events, SlotStatus, State, Status, TableSnapshot};
+pub use checkpoint::checkpoint_position;
+pub use preflight::{Finding, Severity, preflight};
+pub use source::{Accepted, PostgresSource, accept_gap};
+pub use status::{Events, SlotStatus, State as SourceState, Status, TableSnapshot};

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Batch, Checkpoint, Error, ErrorKind, Result, Source};
+use walbrook_model::{Batch, Checkpoint, Error, ErrorKind, Lineage, Result, Source};
 
 use crate::catalog::Catalog;
 use crate::checkpoint::{AcceptedGap, Phase, Progress};
@@ -178,12 +178,23 @@ impl Running {
     }
 }
 
+/// What the sink must hear of an accepted gap.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Where the source begins anew.
+    pub checkpoint: Checkpoint,
+    /// The log that it reads from there.
+    pub lineage: Lineage,
+    /// The generation that its order tokens have from there.
+    pub generation: u16,
+}
+
 /// Accepts a gap: returns the checkpoint of a new generation, in which every table is read again. The caller writes it
 /// into the sink; until then the pipeline stays in its gap. The old slot is dropped, if it is there and not in use.
 ///
 /// # Errors
 /// Config if the slot is in use or all generations are used up.
-pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, reason: &str) -> Result<Checkpoint> {
+pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, reason: &str) -> Result<Accepted> {
     let old = checkpoint.map(Progress::from_checkpoint).transpose()?;
     let mut connection = ReplicationConnection::connect(settings).await?;
     let server = continuity::identify(&mut connection).await?;
@@ -211,7 +222,7 @@ pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, re
     let progress =
         Progress { system_id: server.system_id, generation, gaps, emitted_max, ..Progress::intent(settings) };
     events::gap_accepted(&settings.slot, generation, reason);
-    progress.to_checkpoint()
+    Ok(Accepted { checkpoint: progress.to_checkpoint()?, lineage: progress.lineage(), generation })
 }
 
 #[cfg(test)]

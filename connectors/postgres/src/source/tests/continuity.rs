@@ -36,7 +36,7 @@ async fn a_dropped_slot_is_a_gap_until_it_is_accepted() {
         bench.run("DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (3, 'unseen')").await;
         is_gap(bench, &mut sink, "does not exist").await;
         let accepted = accept_gap(&bench.settings, sink.durable.as_ref(), "the slot was dropped").await.unwrap();
-        sink.durable = Some(accepted);
+        sink.durable = Some(accepted.checkpoint);
         let mut source = started(bench, &sink).await;
         drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 2).await;
         bench.check(&sink, "t").await;
