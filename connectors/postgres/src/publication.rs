@@ -11,7 +11,9 @@ use walbrook_config::Postgres;
 use walbrook_model::{Error, ErrorKind, Result, TableId};
 
 use crate::connection::error::sqlstate;
+use crate::schema::types::TypeMap;
 use crate::sql::{self, quote_ident};
+use crate::tables;
 use crate::tables::selection::{self, Selection};
 
 /// A publication as the catalog shows it.
@@ -100,6 +102,12 @@ pub(crate) async fn ensure(settings: &Postgres) -> Result<()> {
     }
     let create = create_statement(&settings.publication, &selection);
     let object = format!("publication {}", settings.publication);
+    for table in tables::describe(&client, settings, None, &mut TypeMap::default()).await? {
+        // We do not break the application that writes the table.
+        if let Some((what, remedy)) = table.identity_fault() {
+            return Err(Error::config(what).on(format!("table {}", table.schema.table)).remedy(remedy));
+        }
+    }
     if !settings.create_publication {
         return Err(Error::config("the publication does not exist").on(object).remedy(create));
     }

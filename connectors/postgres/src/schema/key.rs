@@ -9,6 +9,7 @@ use crate::wire::pgoutput::ReplicaIdentity;
 
 /// A unique index.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Index {
     pub(crate) oid: u32,
     /// Numbers of its columns in the table, in order; 0 for an expression.

@@ -264,9 +264,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(oid: u32, modifier: i32, expected: ColumnType, decoder: DecodeCell) {
+    fn check(oid: u32, modifier: i32, expected: &ColumnType, decoder: DecodeCell) {
         let resolved = types().resolve(oid, modifier);
-        assert_eq!(resolved.ty, expected);
+        assert_eq!(resolved.ty, *expected);
         assert!(std::ptr::fn_addr_eq(resolved.decoder, decoder), "{oid}");
     }
 
@@ -274,24 +274,24 @@ mod tests {
     fn domains_arrays_and_the_rest() {
         let amount = ColumnType::Decimal { precision: 10, scale: 2 };
         let cash = ColumnType::Decimal { precision: 19, scale: 2 };
-        check(built_in::INT4, -1, ColumnType::Int32, values::int32);
-        check(built_in::OID, -1, ColumnType::Int64, values::oid);
-        check(built_in::MONEY, -1, cash.clone(), values::money);
-        check(INT4_ARRAY, -1, list(ColumnType::Int32), values::list);
-        check(NUMERIC_ARRAY, typmod(10, 2), list(amount.clone()), values::list);
-        check(NUMERIC_ARRAY, -1, list(ColumnType::Text), values::list);
-        check(MONEY_ARRAY, -1, list(cash), values::list_of_money);
-        check(BOX_ARRAY, -1, list(ColumnType::Text), values::list_with_semicolons);
-        check(90_002, -1, amount.clone(), values::decimal);
-        check(90_003, -1, list(amount), values::list);
-        check(90_004, -1, list(ColumnType::Int32), values::list);
-        check(90_005, -1, list(ColumnType::Text), values::list);
-        check(90_006, -1, ColumnType::Text, values::text);
-        check(90_007, -1, list(ColumnType::Text), values::list);
-        check(90_008, -1, ColumnType::Text, values::text);
-        check(90_009, -1, ColumnType::Text, values::text);
-        check(90_010, -1, ColumnType::Text, values::text);
-        check(4_000_000_000, -1, ColumnType::Text, values::text);
+        check(built_in::INT4, -1, &ColumnType::Int32, values::int32);
+        check(built_in::OID, -1, &ColumnType::Int64, values::oid);
+        check(built_in::MONEY, -1, &cash, values::money);
+        check(INT4_ARRAY, -1, &list(ColumnType::Int32), values::list);
+        check(NUMERIC_ARRAY, typmod(10, 2), &list(amount.clone()), values::list);
+        check(NUMERIC_ARRAY, -1, &list(ColumnType::Text), values::list);
+        check(MONEY_ARRAY, -1, &list(cash), values::list_of_money);
+        check(BOX_ARRAY, -1, &list(ColumnType::Text), values::list_with_semicolons);
+        check(90_002, -1, &amount, values::decimal);
+        check(90_003, -1, &list(amount.clone()), values::list);
+        check(90_004, -1, &list(ColumnType::Int32), values::list);
+        check(90_005, -1, &list(ColumnType::Text), values::list);
+        check(90_006, -1, &ColumnType::Text, values::text);
+        check(90_007, -1, &list(ColumnType::Text), values::list);
+        check(90_008, -1, &ColumnType::Text, values::text);
+        check(90_009, -1, &ColumnType::Text, values::text);
+        check(90_010, -1, &ColumnType::Text, values::text);
+        check(4_000_000_000, -1, &ColumnType::Text, values::text);
     }
 
     #[test]

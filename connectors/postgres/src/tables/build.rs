@@ -202,20 +202,19 @@ fn with_facts(mut info: TableInfo, facts: &Facts) -> TableInfo {
 }
 
 fn key_left_out(id: &TableId, drafts: &[Draft<'_>], key: &Key<'_>, settings: &Postgres) -> Error {
-    let excluded = key.columns.iter().find(|name| drafts.iter().any(|draft| draft.name == **name));
     let object = format!("table {id}");
-    match excluded {
-        Some(name) => Error::config(format!("its key column {name} is left out, but a key is needed whole"))
+    if let Some(name) = key.columns.iter().find(|name| settings.tables.leaves_out(&id.schema, &id.name, name)) {
+        return Error::config(format!("its key column {name} is left out, but a key is needed whole"))
             .on(object)
-            .remedy("correct source.postgres.tables.exclude_columns"),
-        None => {
-            let (publication, table) = (quote_ident(&settings.publication), quote_table(id));
-            Error::config("a column of its key is not published").on(object).remedy(format!(
-                "ALTER PUBLICATION {publication} DROP TABLE {table}; ALTER PUBLICATION {publication} ADD TABLE {table}; \
-                 if the column is generated: ALTER TABLE {table} REPLICA IDENTITY USING INDEX, one without it"
-            ))
-        }
+            .remedy("correct source.postgres.tables.exclude_columns");
     }
+    let unpublished = |name: &&&str| drafts.iter().all(|draft| draft.name != **name);
+    let name = key.columns.iter().find(unpublished).copied().unwrap_or_default();
+    let (publication, table) = (quote_ident(&settings.publication), quote_table(id));
+    Error::config(format!("its key column {name} is not published")).on(object).remedy(format!(
+        "ALTER PUBLICATION {publication} DROP TABLE {table}; ALTER PUBLICATION {publication} ADD TABLE {table}; \
+         if the column is generated: ALTER TABLE {table} REPLICA IDENTITY USING INDEX, one without it"
+    ))
 }
 
 /// Old rows of the partition do not carry what old rows of the table must.

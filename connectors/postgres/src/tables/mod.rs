@@ -15,12 +15,13 @@ use walbrook_config::Postgres;
 use walbrook_model::{Result, TableId, TableSchema};
 
 use self::facts::Facts;
-use crate::publication::Publication;
+use crate::publication::{Publication, quote_table};
 use crate::schema::types::TypeMap;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
 /// A captured table.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct TableInfo {
     /// The number by which the log names it.
     pub(crate) oid: u32,
@@ -110,21 +111,6 @@ pub(crate) async fn look_up(
     Ok(tables.into_iter().map(describe).collect())
 }
 
-/// Describes one table as the catalogs show it; `None` if it does not exist. Whether it is captured is not asked.
-///
-/// # Errors
-/// Config if it cannot be captured as it is.
-pub(crate) async fn describe_one(
-    client: &Client,
-    settings: &Postgres,
-    publication: Option<&Publication>,
-    types: &mut TypeMap,
-    oid: u32,
-) -> Result<Option<TableInfo>> {
-    let table = look_up(client, settings, publication, types, &[oid]).await?.pop();
-    table.map(|(_, info)| info).transpose()
-}
-
 /// Describes a table as the log says it was, with what the catalogs add. `known` is what was known of it before, in case
 /// that it does not exist any more.
 ///
@@ -157,7 +143,7 @@ fn warn_unpublished(settings: &Postgres, table: &TableId) {
     let remedy = format!(
         "ALTER PUBLICATION {} ADD TABLE {}",
         crate::sql::quote_ident(&settings.publication),
-        crate::publication::quote_table(table)
+        quote_table(table)
     );
     tracing::warn!(%table, publication = settings.publication, remedy, "table is not published, so it is not captured");
 }
@@ -192,6 +178,29 @@ impl TableInfo {
         let in_key = |column: &LogColumn| column.place.is_some_and(|place| self.schema.key.contains(&place));
         let carried = |column: &LogColumn| if self.weak_old_rows { in_key(column) } else { column.identity };
         self.log_columns.iter().map(carried).collect()
+    }
+
+    /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon
+    /// as the table is published.
+    pub(crate) fn identity_fault(&self) -> Option<(String, String)> {
+        let table = quote_table(&self.schema.table);
+        let full = format!("ALTER TABLE {table} REPLICA IDENTITY FULL");
+        let keyless = self.schema.key.is_empty();
+        let (what, remedy) = match self.replica_identity {
+            ReplicaIdentity::Nothing if keyless => ("its replica identity is nothing", full),
+            ReplicaIdentity::Nothing => {
+                ("its replica identity is nothing", format!("ALTER TABLE {table} REPLICA IDENTITY DEFAULT"))
+            }
+            ReplicaIdentity::Default if self.deferrable_key => {
+                ("its primary key is deferrable, which is no replica identity", full)
+            }
+            ReplicaIdentity::Default if keyless => {
+                ("it has no primary key and no other replica identity", format!("{full}; or give it a primary key"))
+            }
+            ReplicaIdentity::Index if keyless => ("the index of its replica identity is gone", full),
+            _ => return None,
+        };
+        Some((format!("{what}: once it is published, the server refuses every UPDATE and DELETE of it"), remedy))
     }
 
     /// Whether the changes of a partition, as the log describes it, can come under this table; `Some` is what is known of

@@ -22,6 +22,8 @@ pub(crate) struct Selection {
     pub(crate) refused: Vec<(TableId, Refused)>,
     /// Partition -> the captured table that it comes under.
     pub(crate) partitions: HashMap<u32, u32>,
+    /// Include patterns that match nothing.
+    pub(crate) unmatched: Vec<String>,
 }
 
 /// Why something is not in the log.
@@ -84,7 +86,12 @@ fn choose(candidates: &[Candidate], tables: &Tables) -> Selection {
     let captured = |candidate: &Candidate| {
         matched(tables, &candidate.id) && !ancestors(candidate).iter().any(|ancestor| excluded(&ancestor.id))
     };
-    let mut selection = Selection::default();
+    let matches = |pattern: &String| {
+        let alone = Tables { include: vec![pattern.clone()], ..included.clone() };
+        candidates.iter().any(|candidate| matched(&alone, &candidate.id))
+    };
+    let unmatched = tables.include.iter().filter(|pattern| !matches(pattern)).cloned().collect();
+    let mut selection = Selection { unmatched, ..Selection::default() };
     for candidate in candidates {
         if let Some(root) = ancestors(candidate).into_iter().rev().find(|ancestor| captured(ancestor)) {
             selection.partitions.insert(candidate.oid, root.oid);
@@ -167,6 +174,9 @@ mod tests {
         let selection = choose(std::slice::from_ref(&view), &tables("public.*"));
         assert!(selection.captured.is_empty());
         assert_eq!(selection.refused, [(TableId::new("public", "v"), Refused::View)]);
-        assert!(choose(&[view], &tables("other.*")).refused.is_empty());
+        assert!(selection.unmatched.is_empty());
+        let selection = choose(&[view], &tables("other.*"));
+        assert!(selection.refused.is_empty());
+        assert_eq!(selection.unmatched, ["other.*"]);
     }
 }

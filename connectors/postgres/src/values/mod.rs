@@ -56,3 +56,5 @@ fn not_representable(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_table;
