@@ -37,6 +37,7 @@ pub(crate) struct Buffer {
     cells: Option<CellMap>,
     open_rows: usize,
     open_bytes: usize,
+    unfilled: Vec<usize>,
     rows: Rows,
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct Buffer {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     chunks: Vec<Chunk>,
+    refused: Vec<u32>,
     len: usize,
     bytes: usize,
 }
@@ -57,6 +59,14 @@ struct Chunk {
     layout: Arc<Layout>,
 }
 
+/// What becomes of a cell that the log does not carry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Refuse,
+    Null,
+    Later,
+}
+
 /// Where the cells of one version of a table's shape go.
 struct CellMap {
     schema: Arc<TableSchema>,
@@ -64,7 +74,10 @@ struct CellMap {
 }
 
 enum Origin {
-    Column(usize),
+    Column {
+        index: usize,
+        required: bool,
+    },
     /// The column is newer than the row.
     Default(Value<'static>),
 }
@@ -73,7 +86,7 @@ impl Buffer {
     /// An empty buffer for rows of `layout`.
     pub(crate) fn new(layout: Arc<Layout>) -> Self {
         let columns = builders(&layout, 0);
-        Self { layout, columns, cells: None, open_rows: 0, open_bytes: 0, rows: Rows::default() }
+        Self { layout, columns, cells: None, open_rows: 0, open_bytes: 0, unfilled: Vec::new(), rows: Rows::default() }
     }
 
     /// The columns that rows are written in.
@@ -91,12 +104,28 @@ impl Buffer {
         self.rows.bytes + self.open_bytes
     }
 
-    /// Appends a row and returns its number. `row` is `None` for a change that carries none (a truncate).
+    /// Appends a row and returns its number. `row` is `None` for a change that carries none (a truncate). A cell that the
+    /// log does not carry is NULL in an append table, and its name is in `_unchanged`.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Data`] if a cell cannot be represented. In an upsert table a cell that the log does
-    /// not carry is such a cell; in an append table its name goes into `_unchanged`.
+    /// [`walbrook_model::ErrorKind::Data`] if a cell cannot be represented, or is not carried by a row of an upsert table.
     pub(crate) fn push(&mut self, schema: &Arc<TableSchema>, row: Option<&Row>, stamp: Stamp) -> Result<u32> {
+        let absent = if stamp.op.is_some() { Absent::Null } else { Absent::Refuse };
+        self.push_row(schema, row, stamp, absent)
+    }
+
+    /// Like [`Buffer::push`], but a cell that the log does not carry is left to be filled in; [`Buffer::unfilled`] says
+    /// which.
+    pub(crate) fn push_partial(&mut self, schema: &Arc<TableSchema>, row: &Row, stamp: Stamp) -> Result<u32> {
+        self.push_row(schema, Some(row), stamp, Absent::Later)
+    }
+
+    /// Places in the layout of the cells that the last [`Buffer::push_partial`] left open.
+    pub(crate) fn unfilled(&self) -> &[usize] {
+        &self.unfilled
+    }
+
+    fn push_row(&mut self, schema: &Arc<TableSchema>, row: Option<&Row>, stamp: Stamp, absent: Absent) -> Result<u32> {
         let row_bytes = row.map_or(0, Row::memory_bytes) + size_of::<Stamp>();
         if self.open_rows > 0 && self.open_bytes + row_bytes > CHUNK_BYTES {
             self.seal()?;
@@ -105,23 +134,40 @@ impl Buffer {
         self.map_cells(schema)?;
         self.open_rows += 1;
         self.open_bytes += row_bytes;
-        let source = self.push_cells(row, stamp.op.is_some());
+        let source = self.push_cells(row, absent);
         let ours = self.push_stamp(schema, row, stamp);
-        source.and(ours).map(|()| number)
+        let result = source.and(ours);
+        if result.is_err() {
+            self.rows.refused.push(number);
+        }
+        result.map(|()| number)
     }
 
     /// Every column gets exactly one entry, also after an error.
-    fn push_cells(&mut self, row: Option<&Row>, append: bool) -> Result<()> {
+    fn push_cells(&mut self, row: Option<&Row>, absent: Absent) -> Result<()> {
+        self.unfilled.clear();
         let mut result = Ok(());
         let Some(CellMap { schema, cells }) = &self.cells else { return Err(Error::bug("row without a schema")) };
-        for ((column, origin), field) in self.columns.iter_mut().zip(cells).zip(&self.layout.fields) {
+        for (place, (column, origin)) in self.columns.iter_mut().zip(cells).enumerate() {
             let pushed = match (origin, row) {
                 (Origin::Default(value), Some(_)) => column.push(value),
-                (Origin::Column(index), Some(row)) => push_cell(column, field.required, schema, *index, row, append),
+                (Origin::Column { index, required }, Some(row)) => match row.cell(*index) {
+                    Cell::Data(bytes) => push_data(column, schema, *index, bytes),
+                    Cell::Null if *required => column.push(&Value::Null).and(Err(Error::data("NULL in a key column"))),
+                    Cell::Unchanged if absent == Absent::Refuse || *required => column.push(&Value::Unchanged),
+                    Cell::Unchanged if absent == Absent::Later => {
+                        self.unfilled.push(place);
+                        column.push(&Value::Null)
+                    }
+                    Cell::Null | Cell::Unchanged => column.push(&Value::Null),
+                },
                 (_, None) => column.push(&Value::Null),
             };
-            if pushed.is_err() && result.is_ok() {
-                result = pushed;
+            if let Err(error) = pushed
+                && result.is_ok()
+            {
+                let name = self.layout.fields.get(place).map_or("", |field| field.name.as_str());
+                result = Err(error.on(format!("table {}, column {name}", schema.table)));
             }
         }
         result
@@ -182,7 +228,7 @@ impl Buffer {
         }
         let fields = self.layout.fields.iter().take(self.layout.source_fields());
         let cells = fields.map(|field| match schema.column(&field.name) {
-            Some(index) => Ok(Origin::Column(index)),
+            Some(index) => Ok(Origin::Column { index, required: field.required }),
             None => default_value(field).map(Origin::Default),
         });
         self.cells = Some(CellMap { schema: Arc::clone(schema), cells: cells.collect::<Result<_>>()? });
@@ -191,14 +237,14 @@ impl Buffer {
 }
 
 impl Rows {
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How many there are.
+    /// How many there are, refused ones included.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The numbers of all that were not refused.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        (0..).take(self.len).filter(|number| !self.refused.contains(number)).collect()
     }
 
     /// The rows of these numbers, which ascend, in the columns of `layout`.
@@ -224,6 +270,17 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// The column of a row and its place in it; `None` if the row is older than the column.
+    pub(crate) fn cell(&self, number: u32, field: i32) -> Result<Option<(ArrayRef, usize)>> {
+        let number = number as usize;
+        let chunk = self.chunks.partition_point(|chunk| chunk.first + chunk.rows <= number);
+        let chunk =
+            self.chunks.get(chunk).ok_or_else(|| Error::bug("a cell was asked for that is not in the buffer"))?;
+        Ok(chunk.column(field).map(|column| (Arc::clone(column), number - chunk.first)))
+    }
+}
+
 impl Chunk {
     /// The rows of these numbers, with the columns of `layout`: those that the rows do not have at their defaults.
     fn select(&self, numbers: &[u32], layout: &Layout) -> Result<Vec<ArrayRef>> {
@@ -246,34 +303,22 @@ impl Chunk {
 }
 
 /// `rows` times the initial default of a column.
-fn repeat(field: &LakeField, rows: usize) -> Result<ArrayRef> {
+pub(crate) fn repeat(field: &LakeField, rows: usize) -> Result<ArrayRef> {
     let value = default_value(field)?;
     let mut column = ColumnBuilder::new(&field.ty, rows);
     (0..rows).try_for_each(|_| column.push(&value))?;
     column.finish()
 }
 
-fn push_cell(
-    column: &mut ColumnBuilder,
-    required: bool,
-    schema: &TableSchema,
-    index: usize,
-    row: &Row,
-    append: bool,
-) -> Result<()> {
-    let Some(source) = schema.columns.get(index) else { return column.push(&Value::Unchanged) };
-    let value = match row.cell(index) {
-        Cell::Data(bytes) => source.decode(bytes),
-        Cell::Unchanged if append => Ok(Value::Null),
-        Cell::Unchanged => Ok(Value::Unchanged),
-        Cell::Null if required => Err(Error::data("NULL in a key column")),
-        Cell::Null => Ok(Value::Null),
+fn push_data(column: &mut ColumnBuilder, schema: &TableSchema, index: usize, bytes: &[u8]) -> Result<()> {
+    let decoded = match schema.columns.get(index) {
+        Some(source) => (source.decoder)(&source.ty, bytes),
+        None => Err(Error::bug("a row of another shape")),
     };
-    let pushed = match value {
+    match decoded {
         Ok(value) => column.push(&value),
         Err(error) => column.push(&Value::Null).and(Err(error)),
-    };
-    pushed.map_err(|error| error.on(format!("column {}", source.name)))
+    }
 }
 
 fn builders(layout: &Layout, rows: usize) -> Vec<ColumnBuilder> {

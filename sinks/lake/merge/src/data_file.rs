@@ -4,7 +4,7 @@ mod bounds;
 mod read;
 mod write;
 
-pub(crate) use read::{Scan, pick, scan};
+pub(crate) use read::{Scan, pick, scan, scan_present};
 pub(crate) use write::write;
 
 #[cfg(test)]

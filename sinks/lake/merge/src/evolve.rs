@@ -7,11 +7,59 @@
 //! A replay brings rows of older versions of the shape again. A version that lacks columns is an older one if its change
 //! lies below the change that brought the newest column (`evolved_at`); at or above, the column was dropped.
 
+use std::sync::Arc;
+
 use walbrook_config::TableMode;
 use walbrook_model::{Column, Error, Result, Seq, TableSchema, Value};
 
 use crate::layout::{LakeField, LakeType, Layout};
 use crate::single_value;
+
+/// The columns that a table's rows are written in, and the version of the shape that was found to fit them.
+pub(crate) struct Shape {
+    layout: Arc<Layout>,
+    /// The change that brought the newest column.
+    evolved_at: Seq,
+    /// Has all columns of `layout`, so that it fits at any order token.
+    fits: Option<Arc<TableSchema>>,
+}
+
+impl Shape {
+    /// Of a table as it is in the lake.
+    pub(crate) fn new(layout: Layout, evolved_at: Seq) -> Self {
+        Self { layout: Arc::new(layout), evolved_at, fits: None }
+    }
+
+    /// The columns.
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The change that brought the newest column.
+    pub(crate) fn evolved_at(&self) -> Seq {
+        self.evolved_at
+    }
+
+    /// Makes room for the rows of `schema`, first seen at `seq`; `true` if the layout is another one now.
+    ///
+    /// # Errors
+    /// As for [`evolve`].
+    pub(crate) fn admit(&mut self, schema: &Arc<TableSchema>, seq: Seq) -> Result<bool> {
+        if self.fits.as_ref().is_some_and(|fits| Arc::ptr_eq(fits, schema)) {
+            return Ok(false);
+        }
+        let wider = evolve(&self.layout, schema, seq, self.evolved_at)?;
+        let widened = wider.is_some();
+        if let Some(wider) = wider {
+            self.layout = Arc::new(wider);
+            self.evolved_at = seq;
+        }
+        if self.layout.source_fields() == schema.columns.len() {
+            self.fits = Some(Arc::clone(schema));
+        }
+        Ok(widened)
+    }
+}
 
 /// Compares a version of a table's shape with the columns that the table has. Returns the wider layout if it has
 /// columns that the table does not have.
@@ -88,8 +136,6 @@ fn refuse(schema: &TableSchema, difference: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use walbrook_model::{ColumnType, ErrorKind};
 
     use super::*;

@@ -179,7 +179,7 @@ impl Layout {
                 schema.key.iter().filter_map(|&index| layout.fields.get(index)).map(|field| field.id).collect();
         }
         for (name, ty, required) in ours(mode) {
-            let field = layout.new_field(name.to_owned(), ty, required);
+            let field = layout.new_field(name.to_owned(), &ty, required);
             layout.fields.push(field);
         }
         Ok(layout)
@@ -199,13 +199,13 @@ impl Layout {
         if matches!(&column.ty, ColumnType::List(element) if matches!(**element, ColumnType::List(_))) {
             return refuse("lists of lists are not supported", "change its type");
         }
-        Ok(self.new_field(column.name.clone(), column.ty.clone(), false))
+        Ok(self.new_field(column.name.clone(), &column.ty, false))
     }
 
-    fn new_field(&mut self, name: String, ty: ColumnType, required: bool) -> LakeField {
+    fn new_field(&mut self, name: String, ty: &ColumnType, required: bool) -> LakeField {
         let mut next = self.last_id + 2;
         let field =
-            LakeField { id: self.last_id + 1, name, ty: LakeType::of(&ty, &mut next), required, initial_default: None };
+            LakeField { id: self.last_id + 1, name, ty: LakeType::of(ty, &mut next), required, initial_default: None };
         self.last_id = next - 1;
         field
     }

@@ -1,5 +1,7 @@
 //! The JSON single-value form of the Iceberg spec (appendix D), for the initial defaults of columns.
 
+use std::fmt::Write as _;
+
 use serde_json::Value as Json;
 use walbrook_model::{Decimal, Error, Result, Value};
 
@@ -57,7 +59,12 @@ fn parse(json: &Json, ty: &LakeType) -> Option<Value<'static>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {

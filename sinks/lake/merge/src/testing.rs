@@ -1,11 +1,16 @@
-//! What the tests of this crate are written with: shapes and rows of text cells.
+//! What tests and benchmarks of this crate are written with: shapes and rows of text cells, a catalog in memory.
+
+mod memory;
+mod stages;
 
 use std::sync::Arc;
 
+pub use memory::{Fault, MemoryCatalog, Plan};
+pub use stages::Stages;
 use walbrook_model::{Cell, Column, ColumnType, Decimal, Error, Result, Row, RowBuilder, TableId, TableSchema, Value};
 
 /// A nullable column whose cells are text.
-pub(crate) fn column(name: &str, ty: ColumnType) -> Column {
+pub fn column(name: &str, ty: ColumnType) -> Column {
     Column {
         name: name.to_owned(),
         source_type: format!("{ty:?}").to_lowercase(),
@@ -17,13 +22,13 @@ pub(crate) fn column(name: &str, ty: ColumnType) -> Column {
 }
 
 /// A shape of the table `schema.name`.
-pub(crate) fn schema(table: &str, columns: Vec<Column>, key: &[usize]) -> Arc<TableSchema> {
-    let (schema, name) = table.split_once('.').unwrap();
+pub fn schema(table: &str, columns: Vec<Column>, key: &[usize]) -> Arc<TableSchema> {
+    let (schema, name) = table.split_once('.').unwrap_or(("public", table));
     Arc::new(TableSchema { table: TableId::new(schema, name), columns, key: key.to_vec() })
 }
 
 /// A row of text cells: `~` is NULL, `?` is unchanged.
-pub(crate) fn row(cells: &[&str]) -> Row {
+pub fn row(cells: &[&str]) -> Row {
     let mut row = RowBuilder::default();
     for cell in cells {
         row.push(match *cell {

@@ -40,6 +40,24 @@ pub(crate) fn scan(path: &Path, ids: &[i32]) -> Result<Scan> {
     Ok(Scan { reader, columns: places(&leaves), path: path.to_owned() })
 }
 
+/// Like [`scan`], with `None` for a column that is newer than the file.
+///
+/// # Errors
+/// [`walbrook_model::ErrorKind::Gap`] if the file is gone or damaged.
+pub(crate) fn scan_present(
+    path: &Path,
+    ids: &[i32],
+) -> Result<impl Iterator<Item = Result<Vec<Option<ArrayRef>>>> + use<>> {
+    let builder = open(path)?;
+    let known: Vec<bool> = leaves(&builder, ids).iter().map(Option::is_some).collect();
+    let present: Vec<i32> = ids.iter().zip(&known).filter(|(_, known)| **known).map(|(id, _)| *id).collect();
+    let spread = move |columns: Vec<ArrayRef>| {
+        let mut columns = columns.into_iter();
+        known.iter().map(|known| if *known { columns.next() } else { None }).collect()
+    };
+    Ok(scan(path, &present)?.map(move |columns| columns.map(&spread)))
+}
+
 impl Iterator for Scan {
     /// The next rows, column by column in the order asked for.
     type Item = Result<Vec<ArrayRef>>;

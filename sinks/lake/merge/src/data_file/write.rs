@@ -8,7 +8,7 @@ use arrow_array::{Array as _, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use walbrook_model::{Error, Result, Seq};
@@ -83,7 +83,7 @@ fn describe(
         .and_then(|field| seqs(bounds.get(&field.id)?))
         .ok_or_else(|| Error::bug("the data file has no order tokens").on(path.clone()))?;
     let mut column_bytes = BTreeMap::new();
-    for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+    for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let id = chunk.column_descr().self_type().get_basic_info().id();
         *column_bytes.entry(id).or_default() += u64::try_from(chunk.compressed_size()).unwrap_or(0);
     }

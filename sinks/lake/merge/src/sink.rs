@@ -1,0 +1,196 @@
+//! The lake as a sink: changes go to their tables, commits follow the clock and the memory bound, and the checkpoint
+//! follows the commits.
+//!
+//! ```text
+//! batch -> (whole transactions) -> tables ── due? ──> table commits, durable ──> control table: checkpoint ──> durable()
+//! ```
+//!
+//! Invariants:
+//! - The checkpoint is written after every table commit that it covers.
+//! - A commit holds whole transactions. Only one that is larger than the memory bound is committed in parts, and then
+//!   the checkpoint waits for its end.
+//! - A table that stops does not stop the others. The checkpoint stays before the first change that it did not take,
+//!   until those exceed their bound; then the table has a gap, which the next checkpoint says.
+//! - [`Sink::last_checkpoint`] forgets all that is not durable: the source begins again there.
+
+mod commit;
+mod open;
+mod route;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use walbrook_config::{Lake, Pipeline};
+use walbrook_model::{Batch, Checkpoint, Error, Lineage, Op, Result, Seq, Sink, TableId, TableSchema};
+
+use crate::control::{Control, Logs};
+use crate::format::{LakeCatalog, LakeName};
+use crate::status::Status;
+use crate::store::Store;
+use crate::table::Table;
+
+/// How often a checkpoint is written that covers no new rows.
+const IDLE_CHECKPOINT: Duration = Duration::from_secs(10);
+
+/// Writes changes into lake tables.
+pub struct LakeSink {
+    setup: Setup,
+    /// `None` before the start, and after an error: what waited is lost then, and the source sends it again.
+    run: Option<Run>,
+}
+
+struct Setup {
+    catalog: Arc<dyn LakeCatalog>,
+    settings: Lake,
+    pipeline: Pipeline,
+    status: Arc<Status>,
+}
+
+/// From one [`Sink::last_checkpoint`] to the next.
+struct Run {
+    control_name: LakeName,
+    control: Option<Control>,
+    /// Whether there was a checkpoint at the start.
+    resumed: bool,
+    logs: Logs,
+    tables: Vec<Entry>,
+    places: HashMap<TableId, usize>,
+    /// The table of the last change.
+    last: Option<(Arc<TableSchema>, usize)>,
+    /// Tables that the checkpoint knows, until their first change.
+    stores: HashMap<String, Store>,
+    /// The beginning of a transaction whose end has not come.
+    tail: Vec<Batch>,
+    tail_bytes: usize,
+    /// Part of the transaction of `tail` is in the tables already.
+    mid_transaction: bool,
+    /// Highest token applied.
+    through: Seq,
+    /// The newest checkpoint that the applied changes reach; `None` if it is durable, or waits for a stopped table.
+    candidate: Option<Candidate>,
+    durable: Option<Checkpoint>,
+    complete_until_us: Option<i64>,
+    urgent: bool,
+    first_uncommitted: Option<Instant>,
+    checkpoint_at: Instant,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct Candidate {
+    checkpoint: Checkpoint,
+    /// Every change of the log up to it is covered.
+    covered: Seq,
+}
+
+/// A table of the source.
+struct Entry {
+    label: String,
+    /// `None` while it is being committed, and once it has stopped for good.
+    table: Option<Table>,
+    stopped: Option<Stop>,
+    touched: bool,
+    changes: u64,
+}
+
+/// Why a table takes no changes.
+struct Stop {
+    since: Seq,
+    reason: String,
+    remedy: Option<String>,
+    parked_bytes: u64,
+    gap: bool,
+}
+
+impl LakeSink {
+    /// A sink into the tables of `catalog`.
+    pub fn new(catalog: Arc<dyn LakeCatalog>, settings: Lake, pipeline: Pipeline) -> Self {
+        Self { setup: Setup { catalog, settings, pipeline, status: Arc::default() }, run: None }
+    }
+
+    /// What it is doing, for metrics and health.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.setup.status)
+    }
+
+    /// Goes on after a gap that an operator accepted: the log goes on at `checkpoint`, with order tokens of `generation`,
+    /// and the tables that missed changes take them again, beginning with the snapshot that the source must now take.
+    pub async fn accept_gap(
+        &mut self,
+        checkpoint: Option<Checkpoint>,
+        lineage: &Lineage,
+        generation: u16,
+    ) -> Result<()> {
+        self.run = None;
+        let Setup { catalog, pipeline, .. } = &self.setup;
+        let mut run = self.setup.start().await?;
+        let control = run.control_mut(&**catalog, &pipeline.name).await?;
+        let mut progress = control.progress().clone();
+        progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
+        progress.gaps.clear();
+        progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
+        control.write(progress).await
+    }
+}
+
+impl Setup {
+    fn is_due(&self, run: &Run) -> bool {
+        let dirty = run.first_uncommitted.is_some();
+        let over = run.bytes >= usize::try_from(self.settings.commit_bytes).unwrap_or(usize::MAX);
+        if over {
+            return true;
+        }
+        if run.mid_transaction {
+            return false;
+        }
+        let waited = run.first_uncommitted.is_some_and(|since| since.elapsed() >= self.settings.commit_interval);
+        let idle = !dirty && run.candidate.is_some() && run.checkpoint_at.elapsed() >= IDLE_CHECKPOINT;
+        waited || idle || (run.urgent && (dirty || run.candidate.is_some()))
+    }
+}
+
+#[async_trait]
+impl Sink for LakeSink {
+    async fn last_checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        self.run = None;
+        let run = self.setup.start().await?;
+        let checkpoint = run.control.as_ref().and_then(Control::checkpoint);
+        self.run = Some(run);
+        Ok(checkpoint)
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<()> {
+        let mut run =
+            self.run.take().ok_or_else(|| Error::bug("the sink was written to before its start, or after an error"))?;
+        self.setup.take(&mut run, batch).await?;
+        if self.setup.is_due(&run) {
+            self.setup.commit(&mut run).await?;
+        }
+        self.setup.status.set_buffered_bytes(run.bytes + run.tail_bytes);
+        self.run = Some(run);
+        Ok(())
+    }
+
+    fn durable(&self) -> Option<Checkpoint> {
+        self.run.as_ref().and_then(|run| run.durable.clone())
+    }
+
+    /// The beginning of a transaction whose end has not come is not committed: it will come again.
+    async fn flush(&mut self) -> Result<()> {
+        let mut run =
+            self.run.take().ok_or_else(|| Error::bug("the sink was flushed before its start, or after an error"))?;
+        self.setup.commit(&mut run).await?;
+        self.run = Some(run);
+        Ok(())
+    }
+}
+
+/// Whether readers may see a batch without the rest of its transaction: reads are of no transaction.
+fn is_whole(batch: &Batch) -> bool {
+    batch.checkpoint.is_some() || batch.changes.iter().all(|change| matches!(change.op, Op::Read | Op::SnapshotEnd))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Tables on their way into our hands: at the start those that the checkpoint knows, then each at its first change.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use uuid::Uuid;
+use walbrook_config::TableMode;
+use walbrook_model::{Change, Error, Result, Seq, TableSchema};
+
+use super::{Entry, Run, Setup, Stop};
+use crate::control::{Control, TableGap, TableMark};
+use crate::events;
+use crate::format::{LakeCatalog, LakeName};
+use crate::properties::Owner;
+use crate::store::Store;
+use crate::table::Table;
+
+/// Namespace of the control table where `[sink.lake] namespace` is not set.
+const CONTROL_NAMESPACE: &str = "walbrook";
+
+impl Setup {
+    /// Opens the control table and looks at every table that it knows.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Gap`] if a table is gone, another one, or further back than the checkpoint.
+    pub(super) async fn start(&self) -> Result<Run> {
+        let namespace = self.settings.namespace.clone().unwrap_or_else(|| CONTROL_NAMESPACE.to_owned());
+        let control_name = LakeName { namespace, name: format!("walbrook_{}", self.pipeline.name) };
+        let control = Control::open(&*self.catalog, &control_name, &self.pipeline.name).await?;
+        let progress = control.as_ref().map(|control| control.progress().clone());
+        let mut stores = HashMap::new();
+        if let (Some(progress), Some(uuid)) = (&progress, control.as_ref().map(Control::uuid)) {
+            for (label, mark) in &progress.tables {
+                stores.insert(label.clone(), self.reopen(mark, &self.owner(uuid, label)).await?);
+            }
+            for (label, TableGap { reason, remedy, .. }) in &progress.gaps {
+                events::gap(&self.status, label, reason, remedy.as_deref());
+            }
+        }
+        let progress = progress.unwrap_or_default();
+        Ok(Run {
+            resumed: progress.source.is_some(),
+            logs: progress.logs,
+            through: progress.covered,
+            control_name,
+            control,
+            tables: Vec::new(),
+            places: HashMap::new(),
+            last: None,
+            stores,
+            tail: Vec::new(),
+            tail_bytes: 0,
+            mid_transaction: false,
+            candidate: None,
+            durable: None,
+            complete_until_us: None,
+            urgent: false,
+            first_uncommitted: None,
+            checkpoint_at: Instant::now(),
+            bytes: 0,
+        })
+    }
+
+    async fn reopen(&self, mark: &TableMark, owner: &Owner) -> Result<Store> {
+        let name = LakeName { namespace: mark.namespace.clone(), name: mark.name.clone() };
+        let gap = |what: &str| {
+            Error::gap(format!("the checkpoint knows this lake table, but {what}"))
+                .on(format!("lake table {name}"))
+                .remedy("restore the table, or walbrook gap accept --reason \"...\" to take a new snapshot")
+        };
+        let store = Store::open(&*self.catalog, &name, owner).await?.ok_or_else(|| gap("it is gone"))?;
+        if store.state().uuid != mark.uuid {
+            return Err(gap("it is another table of the same name"));
+        }
+        if store.record().commits < mark.commits || store.record().complete_up_to < mark.complete_up_to {
+            return Err(gap("it is further back: it was restored from a backup or rolled back"));
+        }
+        Ok(store)
+    }
+
+    /// The place of a change's table, which is opened or created at its first change.
+    pub(super) async fn place(&self, run: &mut Run, change: &Change) -> Result<usize> {
+        let place = if let Some(place) = run.places.get(&change.schema.table) {
+            *place
+        } else {
+            let entry = self.entry(run, change).await?;
+            run.tables.push(entry);
+            let place = run.tables.len() - 1;
+            run.places.insert(change.schema.table.clone(), place);
+            place
+        };
+        run.last = Some((change.schema.clone(), place));
+        Ok(place)
+    }
+
+    async fn entry(&self, run: &mut Run, change: &Change) -> Result<Entry> {
+        let label = change.schema.table.to_string();
+        let mut entry = Entry { label: label.clone(), table: None, stopped: None, touched: false, changes: 0 };
+        let gap = run.control.as_ref().and_then(|control| control.progress().gaps.get(&label).cloned());
+        if let Some(TableGap { since, reason, remedy }) = gap {
+            entry.stopped = Some(Stop { since, reason, remedy, parked_bytes: 0, gap: true });
+            return Ok(entry);
+        }
+        match self.open_table(run, &change.schema, change.seq).await {
+            Ok(table) => entry.table = Some(table),
+            Err(error) => entry.stop(Stop::new(&error, change.seq, 0), error, &self.status)?,
+        }
+        Ok(entry)
+    }
+
+    async fn open_table(&self, run: &mut Run, schema: &std::sync::Arc<TableSchema>, seq: Seq) -> Result<Table> {
+        let began = Instant::now();
+        let label = schema.table.to_string();
+        let mode = self.settings.tables.get(&label).and_then(|table| table.mode).unwrap_or(self.settings.mode);
+        let name = LakeName::of(&self.settings, &schema.table);
+        if name == run.control_name {
+            return Err(Error::config("the source table has the name of this pipeline's checkpoint table")
+                .on(label)
+                .remedy("give the pipeline another name, or set another [sink.lake] namespace"));
+        }
+        let known = run.stores.remove(&label);
+        // Without a checkpoint nobody knows what of the table the log will bring again.
+        let orphan = !run.resumed && known.is_none();
+        let owner = self.owner(run.control_mut(&*self.catalog, &self.pipeline.name).await?.uuid(), &label);
+        let opened = match known {
+            Some(store) => Some(store),
+            None => Store::open(&*self.catalog, &name, &owner).await?,
+        };
+        let created = opened.is_none();
+        let store = match opened {
+            Some(store) if orphan && store.record().commits > 0 => {
+                return Err(store
+                    .on(Error::gap("the lake table holds data of this pipeline, but there is no checkpoint")
+                        .remedy("drop the lake table, or restore the checkpoint table")));
+            }
+            Some(store) => store,
+            None => Store::create(&*self.catalog, &name, owner, schema, mode).await?,
+        };
+        check_mode(&store, mode)?;
+        let table = Table::load(store, mode, schema, seq)?;
+        events::opened(&label, created, table.live_rows(), began.elapsed());
+        Ok(table)
+    }
+
+    fn owner(&self, control: Uuid, label: &str) -> Owner {
+        Owner { pipeline: self.pipeline.name.clone(), control, source_table: label.to_owned() }
+    }
+}
+
+impl Run {
+    /// The control table, which is created before anything else is.
+    pub(super) async fn control_mut(&mut self, catalog: &dyn LakeCatalog, pipeline: &str) -> Result<&mut Control> {
+        if self.control.is_none() {
+            self.control = Some(Control::create(catalog, &self.control_name, pipeline).await?);
+        }
+        self.control.as_mut().ok_or_else(|| Error::bug("no control table"))
+    }
+}
+
+fn check_mode(store: &Store, mode: TableMode) -> Result<()> {
+    let is = store.state().layout.mode();
+    if is == mode {
+        return Ok(());
+    }
+    let name = |mode| if mode == TableMode::Append { "append" } else { "upsert" };
+    Err(store.on(Error::config(format!("the lake table was made with mode {}, not {}", name(is), name(mode)))
+        .remedy("set the mode back, or drop the lake table and take a new snapshot of this table")))
+}

@@ -1,0 +1,177 @@
+//! Batches on their way into the tables.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use walbrook_model::{Batch, Change, Error, ErrorKind, Result};
+
+use super::{Candidate, Entry, Run, Setup, Stop, is_whole};
+use crate::control::Logs;
+use crate::events;
+
+impl Setup {
+    /// Takes a batch: applies whole transactions, and holds back the beginning of one.
+    pub(super) async fn take(&self, run: &mut Run, batch: Batch) -> Result<()> {
+        check_log(&mut run.logs, &batch)?;
+        run.urgent |= batch.urgent;
+        if run.tail.is_empty() && !run.mid_transaction && is_whole(&batch) {
+            return self.apply(run, batch).await;
+        }
+        let (ends, bytes) = (batch.checkpoint.is_some(), batch.bytes());
+        run.tail.push(batch);
+        run.tail_bytes += bytes;
+        // What waits with it must fit the bound as well.
+        let bound = usize::try_from(self.settings.commit_bytes).unwrap_or(usize::MAX);
+        if ends || run.tail_bytes + run.bytes >= bound {
+            run.mid_transaction = !ends;
+            run.tail_bytes = 0;
+            for batch in std::mem::take(&mut run.tail) {
+                self.apply(run, batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, run: &mut Run, batch: Batch) -> Result<()> {
+        let Batch { changes, checkpoint, complete_until_us, .. } = batch;
+        for change in &changes {
+            let place = match &run.last {
+                Some((schema, place)) if Arc::ptr_eq(schema, &change.schema) => *place,
+                _ => self.place(run, change).await?,
+            };
+            if let Some(entry) = run.tables.get_mut(place) {
+                self.apply_change(entry, change)?;
+            }
+            run.through = run.through.max(change.seq);
+        }
+        self.count(run);
+        run.complete_until_us = run.complete_until_us.max(complete_until_us);
+        if let Some(checkpoint) = checkpoint {
+            run.mid_transaction = false;
+            self.let_gaps_pass(run);
+            if run.is_held() {
+                self.status.set_checkpoint_held(true);
+            } else {
+                self.status.set_checkpoint_held(false);
+                run.candidate = Some(Candidate { checkpoint, covered: run.through });
+            }
+        }
+        if run.first_uncommitted.is_none() && run.is_settled() {
+            self.status.set_complete_until(run.complete_until_us);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// Those that concern more than this table.
+    fn apply_change(&self, entry: &mut Entry, change: &Change) -> Result<()> {
+        entry.changes += 1;
+        entry.touched = true;
+        if let Some(stop) = &mut entry.stopped {
+            stop.parked_bytes += change.bytes() as u64;
+            events::parked(&self.status, &entry.label, change.bytes() as u64);
+            return Ok(());
+        }
+        let Some(table) = &mut entry.table else {
+            return Err(Error::bug("a table is missing").on(entry.label.clone()));
+        };
+        match table.apply(change) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let bytes = change.bytes() as u64;
+                entry.stop(Stop::new(&error, change.seq, bytes), error, &self.status)
+            }
+        }
+    }
+
+    /// Updates what is known of the tables that the last batch touched.
+    fn count(&self, run: &mut Run) {
+        let mut bytes = 0;
+        let mut dirty = false;
+        for entry in run.tables.iter_mut().filter(|entry| entry.touched) {
+            if entry.changes > 0 {
+                events::taken(&self.status, &entry.label, std::mem::take(&mut entry.changes));
+            }
+            bytes += entry.table.as_ref().map_or(0, crate::table::Table::bytes);
+            dirty |= entry.table.as_ref().is_some_and(crate::table::Table::is_dirty);
+        }
+        run.bytes = bytes;
+        if dirty && run.first_uncommitted.is_none() {
+            run.first_uncommitted = Some(Instant::now());
+        }
+    }
+
+    /// A stopped table whose parked changes exceed their bound holds the checkpoint no longer.
+    fn let_gaps_pass(&self, run: &mut Run) {
+        for entry in &mut run.tables {
+            let Some(stop) = entry.stopped.as_mut().filter(|stop| !stop.gap) else { continue };
+            if stop.parked_bytes > self.pipeline.parked_bytes {
+                stop.gap = true;
+                events::gap(&self.status, &entry.label, &stop.reason, stop.remedy.as_deref());
+            }
+        }
+    }
+}
+
+impl Run {
+    /// Whether a stopped table holds the checkpoint.
+    pub(super) fn is_held(&self) -> bool {
+        self.tables.iter().any(|entry| entry.stopped.as_ref().is_some_and(|stop| !stop.gap))
+    }
+
+    /// Whether nothing that was taken waits for a commit.
+    pub(super) fn is_settled(&self) -> bool {
+        self.tail.is_empty() && !self.mid_transaction && !self.is_held()
+    }
+}
+
+impl Entry {
+    /// Takes no more changes, if the error is one of this table alone.
+    pub(super) fn stop(&mut self, stop: Stop, error: Error, status: &crate::status::Status) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Transient | ErrorKind::Gap => Err(error),
+            ErrorKind::Config | ErrorKind::Data | ErrorKind::Bug => {
+                events::stopped(status, &self.label, &error);
+                events::parked(status, &self.label, stop.parked_bytes);
+                self.stopped = Some(stop);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Stop {
+    pub(super) fn new(error: &Error, since: walbrook_model::Seq, parked_bytes: u64) -> Self {
+        Self {
+            since,
+            reason: events::reason(error),
+            remedy: error.remedy_text().map(str::to_owned),
+            parked_bytes,
+            gap: false,
+        }
+    }
+}
+
+/// Order tokens compare only within logs that an operator has let in: the first one, and those after an accepted gap.
+fn check_log(logs: &mut Logs, batch: &Batch) -> Result<()> {
+    let Some(lineage) = &batch.lineage else { return Ok(()) };
+    let lineage = lineage.as_str();
+    if logs.is_empty()
+        && let Some(first) = batch.changes.first()
+    {
+        logs.insert(lineage.to_owned(), [first.seq.generation()].into());
+    }
+    let mut known = None;
+    for change in &batch.changes {
+        let generation = change.seq.generation();
+        if known == Some(generation) {
+            continue;
+        }
+        if !logs.get(lineage).is_some_and(|generations| generations.contains(&generation)) {
+            return Err(Error::gap(format!("changes of another log: lineage {lineage}, generation {generation}"))
+                .remedy("walbrook gap accept --reason \"...\" takes a new snapshot from this log"));
+        }
+        known = Some(generation);
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Tables that stop.
+
+use walbrook_config::TableMode;
+use walbrook_model::{Change, ColumnType, ErrorKind, Op, Sink as _};
+
+use super::harness::*;
+use crate::testing::{column, schema};
+
+fn good(n: u64) -> Change {
+    change(Op::Insert, &three("public.good"), seq(n, 1), &[&n.to_string(), "a", "x"])
+}
+
+fn bad(n: u64, cells: &[&str]) -> Change {
+    change(Op::Update, &three("public.bad"), seq(n, 2), cells)
+}
+
+#[tokio::test]
+async fn a_table_that_stops_holds_the_checkpoint_but_not_the_others() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = change(Op::Insert, &three("public.bad"), seq(1, 2), &["1", "a", "x"]);
+    sink.write(batch(vec![good(1), insert], Some("1"))).await.unwrap();
+    let before_it = bad(2, &["1", "kept", "x"]);
+    sink.write(batch(
+        vec![good(2), before_it, change(Op::Update, &three("public.bad"), seq(2, 3), &["x", "b", "y"])],
+        Some("2"),
+    ))
+    .await
+    .unwrap();
+    sink.write(batch(vec![good(3), bad(3, &["1", "after", "x"])], Some("3"))).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"), "the checkpoint stays before what was not taken");
+    assert_eq!(world.rows("public.good").len(), 3);
+    assert_eq!(world.pairs("public.bad", "id", "a"), [("1".to_owned(), "kept".to_owned())]);
+    let stopped = sink.status().tables()["public.bad"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("public.bad") && !stopped.gap, "{stopped:?}");
+    assert!(stopped.parked_bytes > 0);
+    assert!(sink.status().checkpoint_held());
+    assert!(sink.status().tables()["public.good"].stopped.is_none());
+    // A restart begins again where the table stopped.
+    let (_, found) = world.start().await.unwrap();
+    assert_eq!(text(found.as_ref()), Some("1"));
+}
+
+#[tokio::test]
+async fn beyond_the_bound_a_stopped_table_is_a_gap_that_the_checkpoint_passes() {
+    let mut world = World::new();
+    world.pipeline.parked_bytes = 600;
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    for n in 2..9 {
+        sink.write(batch(vec![good(n), bad(n, &["1", "?", "x"])], Some(&n.to_string()))).await.unwrap();
+    }
+    assert_eq!(text(sink.durable().as_ref()), Some("8"));
+    assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    assert!(!sink.status().checkpoint_held());
+    let (mut sink, found) = world.start().await.unwrap();
+    assert_eq!(text(found.as_ref()), Some("8"));
+    sink.write(batch(vec![good(9), change(Op::Insert, &three("public.bad"), seq(9, 2), &["5", "a", "x"])], Some("9")))
+        .await
+        .unwrap();
+    assert!(world.rows("public.bad").is_empty(), "a gap is closed by an operator, not by a restart");
+    assert_eq!(text(sink.durable().as_ref()), Some("9"));
+    let checkpoint = walbrook_model::Checkpoint::new("9");
+    world.sink().accept_gap(Some(checkpoint), &walbrook_model::Lineage::new("log"), 0).await.unwrap();
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = change(Op::Insert, &three("public.bad"), seq(10, 2), &["5", "a", "x"]);
+    sink.write(batch(vec![insert], Some("10"))).await.unwrap();
+    assert_eq!(world.rows("public.bad").len(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_one_table_cannot_make_holds_the_checkpoint() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    // No earlier value is known: that is seen at the commit only.
+    sink.write(batch(vec![good(2), bad(2, &["1", "?", "x"])], Some("2"))).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"));
+    assert_eq!(world.rows("public.good").len(), 2);
+    let stopped = sink.status().tables()["public.bad"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("unchanged value of column a"), "{stopped:?}");
+    assert!(stopped.remedy.unwrap().contains("REPLICA IDENTITY FULL"));
+}
+
+#[tokio::test]
+async fn what_concerns_one_table_stops_one_table() {
+    async fn check(table: &str, prepare: impl AsyncFnOnce(&World), expected: &str) {
+        let world = World::new();
+        prepare(&world).await;
+        let (mut sink, _) = world.start().await.unwrap();
+        let columns = vec![column("id", ColumnType::Int64), column("_seq", ColumnType::Text)];
+        let schema = match table {
+            "public.keyless" => schema(table, three(table).columns.clone(), &[]),
+            "public.clash" => schema(table, columns, &[0]),
+            _ => three(table),
+        };
+        let cells: &[&str] = if table == "public.clash" { &["1", "a"] } else { &["1", "a", "x"] };
+        sink.write(batch(vec![change(Op::Insert, &schema, seq(1, 2), cells), good(1)], Some("1"))).await.unwrap();
+        assert_eq!(world.rows("public.good").len(), 1);
+        let stopped = sink.status().tables()[table].stopped.clone().unwrap();
+        assert!(stopped.reason.contains(expected), "{stopped:?}");
+        assert!(stopped.remedy.is_some(), "{stopped:?}");
+    }
+    let nothing = async |_: &World| {};
+    check("public.keyless", nothing, "no primary key").await;
+    check("public.clash", nothing, "walbrook's own").await;
+    check("walbrook.walbrook_shop", nothing, "checkpoint table").await;
+    let foreign = async |world: &World| {
+        use crate::format::LakeCatalog as _;
+        let layout = crate::layout::Layout::of(&three("public.t"), TableMode::Upsert).unwrap();
+        world.catalog.create(&lake("public.t"), &layout, std::collections::BTreeMap::new()).await.unwrap();
+    };
+    check("public.t", foreign, "walbrook did not make it").await;
+    let other_pipeline = async |world: &World| {
+        let mut other = World::new();
+        other.catalog = world.catalog.clone();
+        other.pipeline.name = "other".to_owned();
+        let (mut sink, _) = other.start().await.unwrap();
+        let insert = change(Op::Insert, &three("public.t"), seq(1, 1), &["1", "a", "x"]);
+        sink.write(batch(vec![insert], Some("1"))).await.unwrap();
+    };
+    check("public.t", other_pipeline, "belongs to pipeline other").await;
+}
+
+#[tokio::test]
+async fn a_shape_that_cannot_be_followed_stops_its_table() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    let two = schema("public.good", three("public.good").columns[..2].to_vec(), &[0]);
+    sink.write(batch(vec![change(Op::Insert, &two, seq(2, 1), &["2", "a"])], Some("2"))).await.unwrap();
+    let stopped = sink.status().tables()["public.good"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("column b was dropped or renamed"), "{stopped:?}");
+    assert_eq!(world.rows("public.good").len(), 1);
+}
+
+#[tokio::test]
+async fn two_source_tables_do_not_share_a_lake_table() {
+    let mut world = World::new();
+    world.settings.namespace = Some("lake".to_owned());
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = |table: &str, n| change(Op::Insert, &three(table), seq(n, 1), &["1", "a", "x"]);
+    sink.write(batch(vec![insert("one.t", 1), insert("two.t", 2)], Some("1"))).await.unwrap();
+    assert_eq!(world.rows("lake.t").len(), 1);
+    let stopped = sink.status().tables()["two.t"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("already holds source table one.t"), "{stopped:?}");
+    assert!(world.catalog.state(&lake("lake.walbrook_shop")).is_some());
+}
+
+#[tokio::test]
+async fn a_mode_that_changed_stops_its_table() {
+    let mut world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    world.settings.mode = TableMode::Append;
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(2)], Some("2"))).await.unwrap();
+    let stopped = sink.status().tables()["public.good"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("made with mode upsert"), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn a_row_of_somebody_else_stops_the_table() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    world.catalog.tamper(&lake("public.good"), |state| {
+        let again = state.files[0].clone();
+        let copy = std::path::PathBuf::from(&again.file.path).with_extension("copy.parquet");
+        std::fs::copy(&again.file.path, &copy).unwrap();
+        let mut again = again;
+        again.file.path = copy.display().to_string();
+        state.files.push(again);
+    });
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(2)], Some("2"))).await.unwrap();
+    let stopped = sink.status().tables()["public.good"].stopped.clone().unwrap();
+    assert!(stopped.reason.contains("two live rows"), "{stopped:?}");
+    let gone = |result: walbrook_model::Result<()>| result.unwrap_err().kind();
+    assert_eq!(gone(world.sink().write(batch(vec![], None)).await), ErrorKind::Bug, "a sink that was never started");
+}

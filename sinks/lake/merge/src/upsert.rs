@@ -1,0 +1,447 @@
+//! One SCD1 table: the current row of each key.
+//!
+//! ```text
+//! apply: change -> key, buffer row -> pending (newest of each key)
+//! commit: guard (plan) -> data file, graves file, durable -> one Commit -> fold into the index
+//! ```
+//!
+//! Invariants:
+//! - What a commit names is durable before it is made; what it makes obsolete is removed after.
+//! - The index is of the table version that the store knows. After a lost race it is built anew, and the pending changes
+//!   are judged again.
+//! - A row that was refused is not in `pending`; what came before it still commits.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+use walbrook_model::{Change, Error, Op, Result, Row, Seq, TableSchema};
+
+use crate::buffer::{Buffer, Rows, Stamp};
+use crate::cells::Cells;
+use crate::data_file;
+use crate::durable;
+use crate::evolve::Shape;
+use crate::fill::{Base, Known, PartialRow, PartialRows};
+use crate::format::{Commit, DataFile, Outcome};
+use crate::graves::GravesFile;
+use crate::index::Location;
+use crate::key::{KeyId, KeyReader};
+use crate::layout::{Layout, SEQ};
+use crate::pending::Pending;
+use crate::properties::{GravesName, Record};
+use crate::scd1::{Dropped, FileEntry, Plan, Scd1};
+use crate::store::{ATTEMPTS, Store, blocking, discard, new_commit};
+use crate::stored::{Files, Seqs};
+use crate::table::{Committed, Context};
+
+/// One SCD1 table.
+pub(crate) struct Upsert {
+    store: Store,
+    shape: Shape,
+    keys: KeyReader,
+    merged: Merged,
+    buffer: Buffer,
+    partial: PartialRows,
+    pending: Pending,
+    /// Every change of the log up to it is in `pending` or in the table.
+    complete_up_to: Seq,
+    slice_up_to: Seq,
+    /// The last change, if it was a delete: perhaps the first half of a key change.
+    deleted: Option<(Seq, Base)>,
+    /// Graves were forgotten that the graves file still has.
+    forgot: bool,
+}
+
+/// The table as the index has it.
+struct Merged {
+    scd1: Scd1,
+    files: Files,
+}
+
+/// A commit with its files, which are durable.
+struct Prepared {
+    commit: Commit,
+    record: Record,
+    file: Option<(DataFile, PathBuf)>,
+    graves: Option<PathBuf>,
+}
+
+impl Upsert {
+    /// Takes a table in hand: reads the graves and builds the index.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Gap`] if graves or data files are gone or damaged.
+    pub(crate) fn load(store: Store, schema: &Arc<TableSchema>, seq: Seq) -> Result<Self> {
+        let mut shape = Shape::new(store.state().layout.clone(), store.record().evolved_at);
+        shape.admit(schema, seq)?;
+        let (high, low) = store.state().uuid.as_u64_pair();
+        let mut keys = KeyReader::new(schema, high ^ low)?;
+        let merged = blocking(|| Merged::load(&store, &mut keys)).map_err(|error| store.on(error))?;
+        let buffer = Buffer::new(Arc::clone(shape.layout()));
+        let record = store.record();
+        let (complete_up_to, slice_up_to) = (record.complete_up_to, record.slice_up_to);
+        Ok(Self {
+            store,
+            shape,
+            keys,
+            merged,
+            buffer,
+            partial: PartialRows::new(),
+            pending: Pending::default(),
+            complete_up_to,
+            slice_up_to,
+            deleted: None,
+            forgot: false,
+        })
+    }
+
+    /// Takes a change; it is in the table after the next [`Upsert::commit`].
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Data`] if the change cannot be represented: the table must take no more.
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<()> {
+        let seq = change.seq;
+        match change.op {
+            Op::Truncate => {
+                self.pending.sweep(seq);
+            }
+            Op::SnapshotEnd => {
+                self.pending.sweep(seq);
+                self.slice_up_to = self.slice_up_to.max(seq);
+                return Ok(());
+            }
+            Op::Delete => self.delete(change)?,
+            Op::Insert | Op::Update => self.upsert(change)?,
+            // A read is not a change of the log; its slice's end says that all of them are there.
+            Op::Read => return self.upsert(change),
+        }
+        self.complete_up_to = self.complete_up_to.max(seq);
+        Ok(())
+    }
+
+    fn delete(&mut self, change: &Change) -> Result<()> {
+        self.admit(change)?;
+        let row = row(change.before.as_ref().or(change.after.as_ref()))?;
+        let key = self.keys.id_of(&change.schema, row).map_err(|error| on_table(error, &change.schema))?;
+        self.deleted = Some((change.seq, self.base(key, change.seq)));
+        self.pending.push(key, change.seq, None);
+        Ok(())
+    }
+
+    fn upsert(&mut self, change: &Change) -> Result<()> {
+        self.admit(change)?;
+        let row = row(change.after.as_ref())?;
+        let key = self.keys.id_of(&change.schema, row).map_err(|error| on_table(error, &change.schema))?;
+        let stamp = Stamp { seq: change.seq, committed_at_us: change.committed_at_us, op: None };
+        let number = self.buffer.push_partial(&change.schema, row, stamp)?;
+        if !self.buffer.unfilled().is_empty() {
+            let base = match (change.op, self.deleted) {
+                (Op::Update, _) => self.base(key, change.seq),
+                (Op::Insert, Some((deleted, base))) if is_next(deleted, change.seq) => base,
+                _ => Base::Nothing,
+            };
+            let cells = self.buffer.unfilled().into();
+            self.partial.insert(number, PartialRow { cells, base, key, seq: change.seq });
+        }
+        self.deleted = None;
+        self.pending.push(key, change.seq, Some(number));
+        Ok(())
+    }
+
+    fn admit(&mut self, change: &Change) -> Result<()> {
+        if self.shape.admit(&change.schema, change.seq)? {
+            self.buffer.set_layout(Arc::clone(self.shape.layout()))?;
+        }
+        Ok(())
+    }
+
+    /// The row that `key` has just below `seq`.
+    fn base(&self, key: KeyId, seq: Seq) -> Base {
+        match self.pending.get(key) {
+            None => Base::Stored(key),
+            Some(newest) if newest.seq < seq => newest.row.map_or(Base::Nothing, Base::Row),
+            Some(_) => Base::Nothing,
+        }
+    }
+
+    /// Whether the last change may be the first half of a key change. A commit now would part it from the second, which
+    /// may need the row that the first deletes.
+    pub(crate) fn awaits_half(&self) -> bool {
+        self.deleted.is_some()
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.pending.is_empty() || self.buffer.len() > 0
+    }
+
+    /// Bytes of changes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.bytes() + self.pending.memory_bytes()
+    }
+
+    /// Makes what was applied part of the table.
+    ///
+    /// # Errors
+    /// Of any kind; the changes applied since the last commit are not in the table, or may not be.
+    pub(crate) async fn commit(&mut self, context: &Context) -> Result<Committed> {
+        self.forgot |= self.merged.scd1.forget_graves(context.covered, &self.pending) > 0;
+        let rows = self.buffer.take()?;
+        let mut done = Committed::default();
+        for _ in 0..ATTEMPTS {
+            let planned = blocking(|| {
+                let plan = self.plan()?;
+                let prepared = self.prepare(&rows, &plan, context)?;
+                Ok((plan, prepared))
+            });
+            let (plan, prepared) = planned.map_err(|error| self.store.on(error))?;
+            let Some(Prepared { commit, record, file, graves }) = prepared else {
+                done.count_dropped(plan.dropped);
+                self.clear();
+                return Ok(self.described(done));
+            };
+            let old_graves = self.store.record().graves.clone();
+            match self.store.commit(commit, record).await? {
+                Outcome::Committed => {
+                    done.count(&plan, file.as_ref().map(|(file, _)| file));
+                    self.fold(plan, file)?;
+                    if let (Some(_), Some(old)) = (graves, old_graves) {
+                        discard(&self.store.state_folder()?.join(old.file));
+                    }
+                    self.clear();
+                    return Ok(self.described(done));
+                }
+                Outcome::Conflict => {
+                    done.conflicts += 1;
+                    file.iter().map(|(_, path)| path).chain(&graves).for_each(|path| discard(path));
+                    self.catch_up()?;
+                }
+            }
+        }
+        Err(self.store.on(Error::transient("other writers were faster, again and again")))
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let mut seqs = Seqs::new(&self.merged.files, seq_field(self.shape.layout())?);
+        self.merged.scd1.plan(&self.pending, &mut seqs)
+    }
+
+    /// Writes the files of a commit. `None` if there is nothing to commit.
+    fn prepare(&self, rows: &Rows, plan: &Plan, context: &Context) -> Result<Option<Prepared>> {
+        let files = &self.merged.files;
+        let layout = self.shape.layout();
+        let evolved = layout.fields != self.store.state().layout.fields;
+        if plan.is_empty() && !evolved {
+            return Ok(None);
+        }
+        let mut commit = new_commit();
+        let mut record = Record {
+            complete_up_to: self.complete_up_to,
+            slice_up_to: self.slice_up_to,
+            evolved_at: self.shape.evolved_at(),
+            logs: context.logs.clone(),
+            ..self.store.record().clone()
+        };
+        commit.layout = evolved.then(|| Layout::clone(layout));
+        for (id, deleted) in &plan.deleted {
+            commit.deleted.insert(files.get(*id)?.location.clone(), deleted.clone());
+        }
+        for id in &plan.removed {
+            commit.removed.push(files.get(*id)?.location.clone());
+        }
+        let file = if plan.rows.is_empty() { None } else { Some(self.write_rows(rows, plan, commit.id)?) };
+        commit.added.extend(file.iter().map(|(file, _)| file.clone()));
+        let graves = self.write_graves(plan, &mut record, commit.id)?;
+        Ok(Some(Prepared { commit, record, file, graves }))
+    }
+
+    fn write_rows(&self, rows: &Rows, plan: &Plan, commit: Uuid) -> Result<(DataFile, PathBuf)> {
+        let layout = self.shape.layout();
+        let known = Known {
+            rows,
+            partial: &self.partial,
+            index: self.merged.scd1.index(),
+            files: &self.merged.files,
+            floor: plan.marks.floor(),
+            layout,
+        };
+        let batches = known.select(&plan.rows)?;
+        let (folder, prefix) = self.store.data_folder();
+        durable::create_folder(&folder)?;
+        let name = format!("{commit}-0.parquet");
+        let file = data_file::write(&folder, &prefix, &name, layout, &batches)?;
+        Ok((file, folder.join(name)))
+    }
+
+    /// Writes graves and marks, if they are others than those that the last commit names.
+    fn write_graves(&self, plan: &Plan, record: &mut Record, commit: Uuid) -> Result<Option<PathBuf>> {
+        let scd1 = &self.merged.scd1;
+        let same = scd1.graves().len() == 0 && plan.deletes() == 0 && plan.marks == *scd1.marks() && !self.forgot;
+        if same {
+            return Ok(None);
+        }
+        let bytes = scd1.graves_file(plan).encode();
+        let name =
+            GravesName { file: format!("graves-{commit}.bin"), crc: checksum(&bytes), bytes: bytes.len() as u64 };
+        let path = self.store.state_folder()?.join(&name.file);
+        durable::write(&path, &bytes)?;
+        record.graves = Some(name);
+        Ok(Some(path))
+    }
+
+    fn fold(&mut self, plan: Plan, file: Option<(DataFile, PathBuf)>) -> Result<()> {
+        let Merged { scd1, files } = &mut self.merged;
+        let removed = plan.removed.clone();
+        let added =
+            file.map(|(file, path)| Ok((files.add(&file.path, path)?, entry(&file, roaring::RoaringBitmap::new())?)));
+        scd1.fold(plan, added.transpose()?).map_err(|error| self.store.on(error))?;
+        for id in removed {
+            files.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Another writer's commit is in the table: what we know of it is void.
+    fn catch_up(&mut self) -> Result<()> {
+        let mut shape = Shape::new(self.store.state().layout.clone(), self.store.record().evolved_at);
+        std::mem::swap(&mut shape, &mut self.shape);
+        let behind = shape.layout();
+        let known = |field: &crate::layout::LakeField| behind.fields.contains(field);
+        if !self.shape.layout().fields.iter().all(known) {
+            return Err(self.store.on(Error::data("another writer changed the columns of the table")
+                .remedy("undo that change, or drop the lake table and take a new snapshot of it")));
+        }
+        self.shape = shape;
+        self.merged = blocking(|| Merged::load(&self.store, &mut self.keys)).map_err(|error| self.store.on(error))?;
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.pending.clear();
+        self.partial.clear();
+        self.deleted = None;
+        self.forgot = false;
+    }
+
+    fn described(&self, mut done: Committed) -> Committed {
+        let scd1 = &self.merged.scd1;
+        done.live_rows = scd1.index().len();
+        done.index_bytes = scd1.index().memory_bytes() as u64;
+        done.graves = scd1.graves().len() as u64;
+        done
+    }
+
+    /// Live rows.
+    pub(crate) fn live_rows(&self) -> u64 {
+        self.merged.scd1.index().len()
+    }
+
+    /// The table in our hands.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Merged {
+    fn load(store: &Store, keys: &mut KeyReader) -> Result<Self> {
+        let state = store.state();
+        let mut scd1 = Scd1::new(read_graves(store, keys)?);
+        let mut files = Files::default();
+        for live in &state.files {
+            let path = store.local_path(&live.file.path)?;
+            let id = files.add(&live.file.path, path.clone())?;
+            scd1.add_file(id, entry(&live.file, live.deleted.clone())?)?;
+            let mut first = 0u32;
+            for columns in data_file::scan(&path, &state.layout.key)? {
+                let columns = columns?;
+                let cells = columns.iter().map(|column| Cells::new(column)).collect::<Result<Vec<_>>>()?;
+                let rows = u32::try_from(columns.first().map_or(0, |column| column.len())).unwrap_or(u32::MAX);
+                let mut key = Vec::with_capacity(cells.len());
+                for row in (0..rows).filter(|row| !live.deleted.contains(first + row)) {
+                    key.clear();
+                    for cells in &cells {
+                        key.push(cells.value(row as usize)?);
+                    }
+                    scd1.add_row(keys.id_of_values(&key)?, Location { file: id, row: first + row })?;
+                }
+                first += rows;
+            }
+        }
+        scd1.check_invariant()?;
+        Ok(Self { scd1, files })
+    }
+}
+
+/// Graves and marks of the commit that the store knows. A name without its file is a gap: deleted rows could come back.
+fn read_graves(store: &Store, keys: &KeyReader) -> Result<GravesFile> {
+    let Some(name) = &store.record().graves else { return Ok(GravesFile::empty(keys.kind())) };
+    let path = store.state_folder()?.join(&name.file);
+    let damaged = |why: &str| {
+        Error::gap(format!("the file that remembers deleted rows {why}"))
+            .on(path.display().to_string())
+            .remedy("restore the file, or drop the lake table and take a new snapshot of this table")
+    };
+    let bytes = std::fs::read(&path).map_err(|error| damaged("cannot be read").because(error))?;
+    if bytes.len() as u64 != name.bytes || checksum(&bytes) != name.crc {
+        return Err(damaged("is not the one that the table names"));
+    }
+    let file = GravesFile::decode(&bytes).map_err(|error| damaged("is damaged").because(error))?;
+    if file.kind != keys.kind() {
+        return Err(damaged("is of another key"));
+    }
+    Ok(file)
+}
+
+/// The CRC-32 that the file ends with, if it is whole. (Over the file with its own checksum every CRC is the same.)
+pub(crate) fn checksum(graves_file: &[u8]) -> u32 {
+    crc32fast::hash(graves_file.split_last_chunk::<4>().map_or(graves_file, |(content, _)| content))
+}
+
+fn entry(file: &DataFile, deleted: roaring::RoaringBitmap) -> Result<FileEntry> {
+    let rows = u32::try_from(file.rows).map_err(|_| Error::bug("a data file of more than 2^32 rows"))?;
+    Ok(FileEntry { rows, seq_min: file.seq_min, seq_max: file.seq_max, deleted })
+}
+
+fn row(row: Option<&Row>) -> Result<&Row> {
+    row.ok_or_else(|| Error::bug("a change without the row that its operation has"))
+}
+
+/// Names the table as well as the column.
+fn on_table(error: Error, schema: &TableSchema) -> Error {
+    let table = format!("table {}", schema.table);
+    let object = error.object().map_or_else(|| table.clone(), |object| format!("{table}, {object}"));
+    error.on(object)
+}
+
+/// Whether two changes are neighbours in one transaction, as the halves of a key change are.
+fn is_next(first: Seq, second: Seq) -> bool {
+    first.with_ordinal(first.ordinal() + 1) == Ok(second) && first.ordinal() > 0
+}
+
+fn seq_field(layout: &Layout) -> Result<i32> {
+    layout.field(SEQ).map(|field| field.id).ok_or_else(|| Error::bug("a lake table without order tokens"))
+}
+
+impl Committed {
+    fn count(&mut self, plan: &Plan, file: Option<&DataFile>) {
+        self.commits += 1;
+        self.rows_read += plan.rows_read;
+        self.rows_written += plan.rows.len() as u64;
+        self.rows_deleted += plan.replaced.iter().flatten().count() as u64;
+        self.bytes_written += file.map_or(0, |file| file.bytes);
+        self.count_dropped(plan.dropped);
+    }
+
+    fn count_dropped(&mut self, dropped: Dropped) {
+        let Dropped { stale_row, stale_grave, below_mark, below_horizon } = dropped;
+        for (reason, count) in [
+            ("stale_row", stale_row),
+            ("stale_grave", stale_grave),
+            ("below_mark", below_mark),
+            ("below_horizon", below_horizon),
+        ] {
+            *self.dropped.entry(reason).or_default() += count;
+        }
+    }
+}
