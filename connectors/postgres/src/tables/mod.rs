@@ -56,6 +56,8 @@ pub(crate) struct LogColumn {
     pub(crate) identity: bool,
     /// Its column in the schema; `None`: the settings leave it out.
     pub(crate) place: Option<usize>,
+    /// Rows that were there before the column may have values that neither the log nor the catalogs tell.
+    pub(crate) untold: bool,
 }
 
 /// What the description of a table in the log is about.
@@ -136,7 +138,15 @@ pub(crate) async fn describe_relation(
     }
     let declared: Vec<_> = relation.columns.iter().map(|column| (column.type_oid, column.typmod)).collect();
     types.load(client, &declared).await?;
-    build::from_log(relation, facts, known, settings, types).map(Described::Captured)
+    let table = build::from_log(relation, facts, known, settings, types)?;
+    if let Some(column) = known.and_then(|known| table.untold_since(known)) {
+        tracing::warn!(
+            table = %table.schema.table,
+            column,
+            "a column was added with values that are not in the log: rows from before it lack them until the table is read"
+        );
+    }
+    Ok(Described::Captured(table))
 }
 
 fn warn_unpublished(settings: &Postgres, table: &TableId) {
@@ -178,6 +188,17 @@ impl TableInfo {
         let in_key = |column: &LogColumn| column.place.is_some_and(|place| self.schema.key.contains(&place));
         let carried = |column: &LogColumn| if self.weak_old_rows { in_key(column) } else { column.identity };
         self.log_columns.iter().map(carried).collect()
+    }
+
+    /// A column that was added since the table was `known` with values in the rows that were there before: by a default
+    /// that gives each row its own, or by one that a later rewrite of the table has hidden. No change tells them.
+    pub(crate) fn untold_since(&self, known: &Self) -> Option<&str> {
+        let added = |column: &&LogColumn| {
+            column.untold
+                && column.place.is_some()
+                && known.log_columns.iter().all(|before| before.name != column.name || before.type_oid != column.type_oid)
+        };
+        self.log_columns.iter().find(added).map(|column| column.name.as_str())
     }
 
     /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon
