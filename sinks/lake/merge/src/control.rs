@@ -11,7 +11,7 @@ use walbrook_model::{Checkpoint, Error, Result, Seq};
 
 use crate::format::{LakeCatalog, LakeName, Outcome, TableFormat};
 use crate::layout::{LakeField, LakeType, Layout};
-use crate::store::new_commit;
+use crate::store::{Store, new_commit};
 
 const CHECKPOINT: &str = "walbrook.checkpoint";
 const PIPELINE: &str = "walbrook.pipeline";
@@ -46,6 +46,19 @@ pub(crate) struct TableMark {
     pub(crate) uuid: Uuid,
     pub(crate) commits: u64,
     pub(crate) complete_up_to: Seq,
+}
+
+impl TableMark {
+    /// How far a table is now.
+    pub(crate) fn of(store: &Store) -> Self {
+        Self {
+            namespace: store.name().namespace.clone(),
+            name: store.name().name.clone(),
+            uuid: store.state().uuid,
+            commits: store.record().commits,
+            complete_up_to: store.record().complete_up_to,
+        }
+    }
 }
 
 /// A table that missed changes. It takes no more until an operator accepts the gap.

@@ -26,7 +26,7 @@ use walbrook_config::{Lake, Pipeline};
 use walbrook_model::{Batch, Checkpoint, Error, Lineage, Op, Result, Seq, Sink, TableId, TableSchema};
 
 use crate::control::{Control, Logs};
-use crate::format::{LakeCatalog, LakeName};
+use crate::format::LakeCatalog;
 use crate::status::Status;
 use crate::store::Store;
 use crate::table::Table;
@@ -50,7 +50,6 @@ struct Setup {
 
 /// From one [`Sink::last_checkpoint`] to the next.
 struct Run {
-    control_name: LakeName,
     control: Option<Control>,
     /// Whether there was a checkpoint at the start.
     resumed: bool,
@@ -115,8 +114,19 @@ impl LakeSink {
         Arc::clone(&self.setup.status)
     }
 
-    /// Goes on after a gap that an operator accepted: the log goes on at `checkpoint`, with order tokens of `generation`,
-    /// and the tables that missed changes take them again, beginning with the snapshot that the source must now take.
+    /// The durable checkpoint, also where [`Sink::last_checkpoint`] finds a gap: what an operator who accepts the gap
+    /// starts from.
+    pub async fn recorded_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let control = self.setup.open_control().await?;
+        Ok(control.as_ref().and_then(Control::checkpoint))
+    }
+
+    /// Goes on after a gap that an operator accepted: at `checkpoint`, with order tokens of `generation`. Tables that
+    /// missed changes take them again, and tables that are not as the checkpoint had them are taken as they are: the
+    /// snapshot that the source must now take brings them up to date.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Config`] if a table has rows of that generation or a later one already.
     pub async fn accept_gap(
         &mut self,
         checkpoint: Option<Checkpoint>,
@@ -124,14 +134,7 @@ impl LakeSink {
         generation: u16,
     ) -> Result<()> {
         self.run = None;
-        let Setup { catalog, pipeline, .. } = &self.setup;
-        let mut run = self.setup.start().await?;
-        let control = run.control_mut(&**catalog, &pipeline.name).await?;
-        let mut progress = control.progress().clone();
-        progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
-        progress.gaps.clear();
-        progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
-        control.write(progress).await
+        self.setup.accept_gap(checkpoint, lineage, generation).await
     }
 }
 

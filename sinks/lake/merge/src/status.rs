@@ -97,6 +97,13 @@ impl Status {
         }
     }
 
+    /// Nothing is stopped at a start.
+    pub(crate) fn restart(&self) {
+        let mut inner = self.lock();
+        inner.tables.values_mut().for_each(|table| table.stopped = None);
+        inner.checkpoint_held = false;
+    }
+
     pub(crate) fn checkpoint_written(&self) {
         self.lock().checkpoint = Some(Instant::now());
     }

@@ -11,8 +11,10 @@
 //!   are judged again.
 //! - A row that was refused is not in `pending`; what came before it still commits.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 use walbrook_model::{Change, Error, Op, Result, Row, Seq, TableSchema};
@@ -206,9 +208,10 @@ impl Upsert {
                 Outcome::Committed => {
                     done.count(&plan, file.as_ref().map(|(file, _)| file));
                     self.fold(plan, file)?;
-                    if let (Some(_), Some(old)) = (graves, old_graves) {
+                    if let (Some(_), Some(old)) = (&graves, old_graves) {
                         discard(&self.store.state_folder()?.join(old.file));
                     }
+                    self.forgot &= graves.is_none();
                     self.clear();
                     return Ok(self.described(done));
                 }
@@ -277,8 +280,9 @@ impl Upsert {
     /// Writes graves and marks, if they are others than those that the last commit names.
     fn write_graves(&self, plan: &Plan, record: &mut Record, commit: Uuid) -> Result<Option<PathBuf>> {
         let scd1 = &self.merged.scd1;
-        let same = scd1.graves().len() == 0 && plan.deletes() == 0 && plan.marks == *scd1.marks() && !self.forgot;
-        if same {
+        let lives_again = || plan.keys.iter().any(|key| scd1.graves().get(*key).is_some());
+        let same = plan.deletes() == 0 && plan.marks == *scd1.marks() && !self.forgot;
+        if same && (scd1.graves().len() == 0 || !lives_again()) {
             return Ok(None);
         }
         let bytes = scd1.graves_file(plan).encode();
@@ -321,7 +325,6 @@ impl Upsert {
         self.pending.clear();
         self.partial.clear();
         self.deleted = None;
-        self.forgot = false;
     }
 
     fn described(&self, mut done: Committed) -> Committed {
@@ -376,7 +379,9 @@ impl Merged {
 /// Graves and marks of the commit that the store knows. A name without its file is a gap: deleted rows could come back.
 fn read_graves(store: &Store, keys: &KeyReader) -> Result<GravesFile> {
     let Some(name) = &store.record().graves else { return Ok(GravesFile::empty(keys.kind())) };
-    let path = store.state_folder()?.join(&name.file);
+    let folder = store.state_folder()?;
+    remove_old_graves(&folder, &name.file);
+    let path = folder.join(&name.file);
     let damaged = |why: &str| {
         Error::gap(format!("the file that remembers deleted rows {why}"))
             .on(path.display().to_string())
@@ -391,6 +396,20 @@ fn read_graves(store: &Store, keys: &KeyReader) -> Result<GravesFile> {
         return Err(damaged("is of another key"));
     }
     Ok(file)
+}
+
+/// Removes graves files that a crash left behind. Not young ones: a commit of another process may be about to name them.
+fn remove_old_graves(folder: &Path, named: &str) {
+    let is_old = |path: &Path| {
+        let age = path.metadata().and_then(|file| file.modified()).ok().and_then(|at| at.elapsed().ok());
+        age.is_some_and(|age| age > Duration::from_hours(24))
+    };
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let ours = files.filter(|path| {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.starts_with("graves-") && name.ends_with(".bin") && name != named
+    });
+    ours.filter(|path| is_old(path)).for_each(|path| discard(&path));
 }
 
 /// The CRC-32 that the file ends with, if it is whole. (Over the file with its own checksum every CRC is the same.)

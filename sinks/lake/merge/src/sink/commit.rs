@@ -89,7 +89,7 @@ impl Setup {
         let marks: Vec<_> = run.marks();
         let gaps: Vec<_> = run.gaps();
         let logs = run.logs.clone();
-        let control = run.control_mut(&*self.catalog, &self.pipeline.name).await?;
+        let control = self.control(&mut run.control).await?;
         let mut progress = control.progress().clone();
         progress.source = Some(checkpoint.as_str().to_owned());
         progress.covered = progress.covered.max(covered);
@@ -115,18 +115,7 @@ async fn commit_one(place: usize, mut table: Table, context: Context) -> Done {
 impl Run {
     fn marks(&self) -> Vec<(String, TableMark)> {
         let open = self.tables.iter().filter_map(|entry| Some((entry, entry.table.as_ref()?.store())));
-        open.map(|(entry, store)| {
-            let (name, record) = (store.name(), store.record());
-            let mark = TableMark {
-                namespace: name.namespace.clone(),
-                name: name.name.clone(),
-                uuid: store.state().uuid,
-                commits: record.commits,
-                complete_up_to: record.complete_up_to,
-            };
-            (entry.label.clone(), mark)
-        })
-        .collect()
+        open.map(|(entry, store)| (entry.label.clone(), TableMark::of(store))).collect()
     }
 
     fn gaps(&self) -> Vec<(String, TableGap)> {

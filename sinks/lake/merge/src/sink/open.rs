@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 use walbrook_config::TableMode;
-use walbrook_model::{Change, Error, Result, Seq, TableSchema};
+use walbrook_model::{Change, Checkpoint, Error, Lineage, Result, Seq, TableSchema};
 
 use super::{Entry, Run, Setup, Stop};
 use crate::control::{Control, TableGap, TableMark};
 use crate::events;
-use crate::format::{LakeCatalog, LakeName};
+use crate::format::LakeName;
 use crate::properties::Owner;
 use crate::store::Store;
 use crate::table::Table;
@@ -24,9 +24,8 @@ impl Setup {
     /// # Errors
     /// [`walbrook_model::ErrorKind::Gap`] if a table is gone, another one, or further back than the checkpoint.
     pub(super) async fn start(&self) -> Result<Run> {
-        let namespace = self.settings.namespace.clone().unwrap_or_else(|| CONTROL_NAMESPACE.to_owned());
-        let control_name = LakeName { namespace, name: format!("walbrook_{}", self.pipeline.name) };
-        let control = Control::open(&*self.catalog, &control_name, &self.pipeline.name).await?;
+        self.status.restart();
+        let control = self.open_control().await?;
         let progress = control.as_ref().map(|control| control.progress().clone());
         let mut stores = HashMap::new();
         if let (Some(progress), Some(uuid)) = (&progress, control.as_ref().map(Control::uuid)) {
@@ -42,7 +41,6 @@ impl Setup {
             resumed: progress.source.is_some(),
             logs: progress.logs,
             through: progress.covered,
-            control_name,
             control,
             tables: Vec::new(),
             places: HashMap::new(),
@@ -59,6 +57,50 @@ impl Setup {
             checkpoint_at: Instant::now(),
             bytes: 0,
         })
+    }
+
+    pub(super) async fn open_control(&self) -> Result<Option<Control>> {
+        Control::open(&*self.catalog, &self.control_name(), &self.pipeline.name).await
+    }
+
+    fn control_name(&self) -> LakeName {
+        let namespace = self.settings.namespace.clone().unwrap_or_else(|| CONTROL_NAMESPACE.to_owned());
+        LakeName { namespace, name: format!("walbrook_{}", self.pipeline.name) }
+    }
+
+    /// The control table, which is created before anything else is.
+    pub(super) async fn control<'a>(&self, control: &'a mut Option<Control>) -> Result<&'a mut Control> {
+        if control.is_none() {
+            *control = Some(Control::create(&*self.catalog, &self.control_name(), &self.pipeline.name).await?);
+        }
+        control.as_mut().ok_or_else(|| Error::bug("no control table"))
+    }
+
+    /// See [`super::LakeSink::accept_gap`].
+    pub(super) async fn accept_gap(
+        &self,
+        checkpoint: Option<Checkpoint>,
+        lineage: &Lineage,
+        generation: u16,
+    ) -> Result<()> {
+        let mut control = self.open_control().await?;
+        let control = self.control(&mut control).await?;
+        let mut progress = control.progress().clone();
+        for (label, mark) in std::mem::take(&mut progress.tables) {
+            let name = LakeName { namespace: mark.namespace, name: mark.name };
+            let owner = self.owner(control.uuid(), &label);
+            let Some(store) = Store::open(&*self.catalog, &name, &owner).await? else { continue };
+            if store.record().complete_up_to.generation() > generation {
+                return Err(store
+                    .on(Error::config(format!("the table has rows of a later generation than {generation}"))
+                        .remedy("drop the lake table, or accept the gap with the checkpoint that the lake has")));
+            }
+            progress.tables.insert(label, TableMark::of(&store));
+        }
+        progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
+        progress.gaps.clear();
+        progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
+        control.write(progress).await
     }
 
     async fn reopen(&self, mark: &TableMark, owner: &Owner) -> Result<Store> {
@@ -113,7 +155,7 @@ impl Setup {
         let label = schema.table.to_string();
         let mode = self.settings.tables.get(&label).and_then(|table| table.mode).unwrap_or(self.settings.mode);
         let name = LakeName::of(&self.settings, &schema.table);
-        if name == run.control_name {
+        if name == self.control_name() {
             return Err(Error::config("the source table has the name of this pipeline's checkpoint table")
                 .on(label)
                 .remedy("give the pipeline another name, or set another [sink.lake] namespace"));
@@ -121,7 +163,7 @@ impl Setup {
         let known = run.stores.remove(&label);
         // Without a checkpoint nobody knows what of the table the log will bring again.
         let orphan = !run.resumed && known.is_none();
-        let owner = self.owner(run.control_mut(&*self.catalog, &self.pipeline.name).await?.uuid(), &label);
+        let owner = self.owner(self.control(&mut run.control).await?.uuid(), &label);
         let opened = match known {
             Some(store) => Some(store),
             None => Store::open(&*self.catalog, &name, &owner).await?,
@@ -144,16 +186,6 @@ impl Setup {
 
     fn owner(&self, control: Uuid, label: &str) -> Owner {
         Owner { pipeline: self.pipeline.name.clone(), control, source_table: label.to_owned() }
-    }
-}
-
-impl Run {
-    /// The control table, which is created before anything else is.
-    pub(super) async fn control_mut(&mut self, catalog: &dyn LakeCatalog, pipeline: &str) -> Result<&mut Control> {
-        if self.control.is_none() {
-            self.control = Some(Control::create(catalog, &self.control_name, pipeline).await?);
-        }
-        self.control.as_mut().ok_or_else(|| Error::bug("no control table"))
     }
 }
 

@@ -233,6 +233,12 @@ fn faults() -> impl Strategy<Value = Vec<(usize, u8)>> {
     prop::collection::vec((any::<usize>(), 0..3u8), 2)
 }
 
+/// `PROPTEST_CASES`, or few.
+fn cases() -> ProptestConfig {
+    let few = ProptestConfig::with_cases(16);
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default() } else { few }
+}
+
 fn block_on(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
 }
@@ -248,7 +254,7 @@ fn world(bytes: u64, patient: bool) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases())]
 
     #[test]
     fn a_crash_at_any_commit_loses_and_doubles_nothing(
