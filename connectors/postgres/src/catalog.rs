@@ -10,7 +10,7 @@ use walbrook_model::{Result, Seq, TableId};
 use crate::checkpoint::Progress;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry};
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::sql;
 use crate::tables::{self, Described, TableInfo};
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};

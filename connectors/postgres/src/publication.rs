@@ -11,7 +11,7 @@ use walbrook_config::Postgres;
 use walbrook_model::{Error, ErrorKind, Result, TableId};
 
 use crate::connection::error::sqlstate;
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::sql::{self, quote_ident};
 use crate::tables;
 use crate::tables::selection::{self, Selection};

@@ -9,7 +9,7 @@ use walbrook_model::{Result, TableId};
 use super::Finding;
 use super::server::Server;
 use crate::publication::{self, Publication, quote_table};
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::sql::{self, quote_ident};
 use crate::tables::facts::Facts;
 use crate::tables::selection::{self, Selection};

@@ -1,6 +1,5 @@
 //! Checks of what was looked up, as data; and the whole look, on real servers.
 
-
 use walbrook_config::SnapshotMode;
 
 use super::server::Server;
@@ -106,10 +105,7 @@ fn checks_of_the_slot() {
 #[test]
 fn a_finding_prints_its_remedy_on_a_line_of_its_own() {
     let finding = Finding::error("table public.t", "it has no key", "ALTER TABLE t REPLICA IDENTITY FULL");
-    assert_eq!(
-        finding.to_string(),
-        "error: table public.t: it has no key\n    ALTER TABLE t REPLICA IDENTITY FULL"
-    );
+    assert_eq!(finding.to_string(), "error: table public.t: it has no key\n    ALTER TABLE t REPLICA IDENTITY FULL");
     assert_eq!(Finding::info("slot s", "it exists").to_string(), "info: slot s: it exists");
 }
 
@@ -243,7 +239,9 @@ async fn a_role_without_rights_is_told_which_it_needs() {
     use Severity::Error;
     on_servers("rights", async |database| {
         let role = unique("role");
-        database.run(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA app; GRANT USAGE ON SCHEMA public TO {role}")).await;
+        database
+            .run(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA app; GRANT USAGE ON SCHEMA public TO {role}"))
+            .await;
         database
             .run(
                 "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE app.t (id int PRIMARY KEY); \

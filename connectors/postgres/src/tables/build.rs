@@ -9,7 +9,7 @@ use super::facts::{ColumnFacts, Facts};
 use super::{LogColumn, TableInfo};
 use crate::publication::{Publication, quote_table};
 use crate::schema::key;
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::sql::quote_ident;
 use crate::wire::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 

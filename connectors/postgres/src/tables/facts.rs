@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 use walbrook_model::{Error, Result, TableId};
 
 use crate::schema::key::Index;
-use crate::schema::types::Declared;
+use crate::schema::type_map::Declared;
 use crate::sql;
 use crate::values::single_element;
 use crate::wire::pgoutput::ReplicaIdentity;

@@ -16,7 +16,7 @@ use walbrook_model::{Result, TableId, TableSchema};
 
 use self::facts::Facts;
 use crate::publication::{Publication, quote_table};
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
 /// A captured table.
@@ -196,7 +196,10 @@ impl TableInfo {
         let added = |column: &&LogColumn| {
             column.untold
                 && column.place.is_some()
-                && known.log_columns.iter().all(|before| before.name != column.name || before.type_oid != column.type_oid)
+                && known
+                    .log_columns
+                    .iter()
+                    .all(|before| before.name != column.name || before.type_oid != column.type_oid)
         };
         self.log_columns.iter().find(added).map(|column| column.name.as_str())
     }

@@ -1,11 +1,11 @@
 //! Every type of the server with its awkward values, through both doors: `COPY` and the stream.
 //!
-//! Both must give the same value, and the one that the server's binary form (`int8send` and so on) says: another road than
-//! the text that is decoded here.
+//! Both must give the same value, and the one that the server's binary form (`int8send` and so on) says: another road
+//! than the text that is decoded here.
 
 use walbrook_model::{ColumnType, ErrorKind, Row, Value};
 
-use crate::schema::types::TypeMap;
+use crate::schema::type_map::TypeMap;
 use crate::tables::{self, TableInfo};
 use crate::testing::{Database, on_servers};
 use crate::wire::pgoutput::Message;
