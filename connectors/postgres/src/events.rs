@@ -7,8 +7,8 @@ use walbrook_model::{Error, TableId};
 
 use crate::wire::Lsn;
 
-pub(crate) fn slot_created(slot: &str, position: Lsn, temporary: bool) {
-    info!(slot, %position, temporary, "replication slot created");
+pub(crate) fn slot_created(slot: &str, position: Lsn, failover: bool) {
+    info!(slot, %position, failover, "replication slot created");
 }
 
 pub(crate) fn unused_slot_dropped(slot: &str) {

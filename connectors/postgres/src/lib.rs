@@ -19,6 +19,7 @@ mod preflight;
 mod publication;
 mod relations;
 mod schema;
+mod slot;
 mod snapshot;
 mod source;
 mod sql;

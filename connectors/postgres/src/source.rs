@@ -20,9 +20,10 @@ use crate::connection::ReplicationConnection;
 use crate::continuity;
 use crate::events;
 use crate::outbox::{self, Inbox, Received};
+use crate::slot::refuse_foreign;
 use crate::sql::quote_ident;
 use crate::status::{State, Status};
-use crate::worker::{Context, Durable, Worker, refuse_foreign_slot};
+use crate::worker::{Context, Durable, Worker};
 
 /// Batches between the worker and `next_batch`, bytes.
 const OUTBOX_BYTES: u32 = 8 * 1024 * 1024;
@@ -74,7 +75,7 @@ impl PostgresSource {
         let slot = continuity::slot(&mut connection, &settings.slot).await?;
         let Some(progress) = from else {
             if slot.is_some() && settings.snapshot.mode != SnapshotMode::Only {
-                return Err(refuse_foreign_slot(&settings.slot));
+                return Err(refuse_foreign(&settings.slot));
             }
             return Ok(Progress { system_id: server.system_id, ..Progress::intent(settings) });
         };

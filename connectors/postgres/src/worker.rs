@@ -12,15 +12,14 @@ use walbrook_model::{Batch, Checkpoint, Error, Result, Seq};
 use crate::catalog::Catalog;
 use crate::checkpoint::{Phase, Progress, TableProgress};
 use crate::connection::ReplicationConnection;
-use crate::continuity::{self, Server, gap};
+use crate::continuity::{self, Server};
 use crate::outbox::Outbox;
 use crate::snapshot::{self, Slice};
-use crate::sql::quote_ident;
 use crate::status::{State, Status};
 use crate::stream::{self, Ended, is_transient};
 use crate::tables::TableInfo;
 use crate::wire::Lsn;
-use crate::{events, publication};
+use crate::{events, publication, slot};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -122,7 +121,7 @@ impl Worker {
             self.handed.publication_oid = oid.ok_or_else(|| {
                 Error::config("the publication does not exist").on(format!("publication {}", settings.publication))
             })?;
-            drop_unused_slot(&mut connection, &settings.slot).await?;
+            slot::drop_unused(&mut connection, &settings.slot).await?;
         }
         let server = continuity::identify(&mut connection).await?;
         self.adopt(&server);
@@ -132,7 +131,7 @@ impl Worker {
             return Ok(());
         }
         let export = mode == SnapshotMode::Initial;
-        let slot = create_slot(&mut connection, &settings.slot, false, export).await?;
+        let slot = slot::create(&mut connection, &settings.slot, export).await?;
         self.handed.position = slot.position;
         self.handed.phase = if export { Phase::Snapshot } else { Phase::Stream };
         if let Some(snapshot) = slot.snapshot {
@@ -173,7 +172,7 @@ impl Worker {
         let mut connection = ReplicationConnection::connect(&self.context.settings).await?;
         let server = continuity::identify(&mut connection).await?;
         let name = format!("{}_slice_{:08x}", self.context.settings.slot.get(..48).unwrap_or_default(), random());
-        let slot = create_slot(&mut connection, &name, true, true).await?;
+        let slot = slot::create_temporary(&mut connection, &name).await?;
         let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
         self.read_slice(connection, &server, unread, slot.position, &snapshot).await
     }
@@ -241,54 +240,6 @@ impl Worker {
         self.handed.timeline = server.timelines.current();
         self.handed.history = server.timelines.ancestors().to_vec();
     }
-}
-
-/// A slot that was just made.
-struct Created {
-    position: Lsn,
-    snapshot: Option<String>,
-}
-
-/// Makes a slot; waits for every transaction that runs now.
-async fn create_slot(
-    connection: &mut ReplicationConnection,
-    name: &str,
-    temporary: bool,
-    export: bool,
-) -> Result<Created> {
-    let command = format!(
-        "CREATE_REPLICATION_SLOT {}{} LOGICAL pgoutput {}",
-        quote_ident(name),
-        if temporary { " TEMPORARY" } else { "" },
-        if export { "EXPORT_SNAPSHOT" } else { "NOEXPORT_SNAPSHOT" },
-    );
-    let rows = connection.query(&command).await.map_err(|error| error.on(format!("slot {name}")))?;
-    let cell = |index: usize| rows.first().and_then(|row| row.get(index)).and_then(Option::as_deref);
-    let position: Lsn = cell(1)
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Error::transient("the server does not tell where its new slot begins"))?;
-    events::slot_created(name, position, temporary);
-    Ok(Created { position, snapshot: cell(2).map(str::to_owned) })
-}
-
-/// Drops the slot that an interrupted first start left: the durable intent says that it is ours, and that nothing which
-/// was read from it is in a checkpoint.
-async fn drop_unused_slot(connection: &mut ReplicationConnection, name: &str) -> Result<()> {
-    let Some(slot) = continuity::slot(connection, name).await? else { return Ok(()) };
-    if slot.active {
-        return Err(
-            Error::transient("the slot of an interrupted first start is still in use").on(format!("slot {name}"))
-        );
-    }
-    connection.query(&format!("DROP_REPLICATION_SLOT {}", quote_ident(name))).await?;
-    events::unused_slot_dropped(name);
-    Ok(())
-}
-
-/// Refuses a first start over a slot that somebody made.
-pub(crate) fn refuse_foreign_slot(name: &str) -> Error {
-    gap("the replication slot exists, but the sink has no checkpoint: what was read from it is not known")
-        .on(format!("slot {name}"))
 }
 
 /// A number for names and jitter; nothing depends on its quality.

@@ -18,7 +18,7 @@ use walbrook_model::{Cell, Change, Op, Row, Seq, TableId};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A database of its own on each server that there is.
 struct Bench {
@@ -166,6 +166,8 @@ async fn run(client: &Client, sql: &str) {
 }
 
 type Key = Vec<String>;
+/// The newest token of a key and its row, if it is there.
+type Stored = (Seq, Option<Vec<String>>);
 
 /// Collects everything, keeps a guarded replica by key, and makes every checkpoint durable at once unless told to hold.
 #[derive(Default)]
@@ -175,7 +177,7 @@ struct Sink {
     durable: Option<Checkpoint>,
     newest: Option<Checkpoint>,
     hold: bool,
-    tables: BTreeMap<TableId, BTreeMap<Key, (Seq, Option<Vec<String>>)>>,
+    tables: BTreeMap<TableId, BTreeMap<Key, Stored>>,
     complete_until_us: Option<i64>,
 }
 

@@ -33,6 +33,9 @@ async fn large_tables_are_read_in_ranges_under_load() {
             assert!(!sink.changes[at..].iter().any(|change| of_table(&change)), "a read after its end");
         }
         assert!(source.status().snapshot().values().all(|table| table.finished));
+        let slot = "SELECT to_jsonb(s) ->> 'failover' FROM pg_replication_slots s WHERE database = current_database()";
+        let version: u32 = bench.value("SELECT current_setting('server_version_num')").await.parse().unwrap();
+        assert_eq!(bench.value(slot).await, if version >= 170_000 { "true" } else { "~" });
     })
     .await;
 }
