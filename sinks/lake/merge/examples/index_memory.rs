@@ -28,7 +28,7 @@ fn main() {
 
 fn measure(kind: KeyKind, count: u64) {
     let before = resident_bytes();
-    let mut index = KeyIndex::new(kind);
+    let mut index = KeyIndex::with_room(kind, 0);
     let (mut peak, mut resident, mut worst) = (0.0f64, 0, Duration::ZERO);
     let start = Instant::now();
     let mut spent = Duration::ZERO;
@@ -47,7 +47,7 @@ fn measure(kind: KeyKind, count: u64) {
             spent += began.elapsed();
         }
     }
-    let insert = (start.elapsed() - spent).as_nanos() as f64 / count as f64;
+    let insert = start.elapsed().saturating_sub(spent).as_nanos() as f64 / count as f64;
     let hit = time(count, |number| index.get(key(kind, shuffled(number, count))).is_some());
     let miss = time(count, |number| index.get(key(kind, count + number)).is_none());
     let touched = {

@@ -8,8 +8,15 @@
 //! the first greater one, a part grows or shrinks by streaming through itself, and it can be 90 % full. It grows by an
 //! eighth, within itself, a page of slots at a time: the index never holds a second copy of anything.
 //!
-//! Measured by `cargo run --release -p walbrook-lake-merge --example index_memory` on a shared 2-core machine (10 M keys):
-//! see the table in that example's output; kept here are the bounds that it checks.
+//! Measured with 10 M keys by `cargo run --release -p walbrook-lake-merge --example index_memory`, on two shared cores
+//! with other work beside it (time goes into cache misses, so it varies by half from run to run):
+//!
+//! | identities | bytes a key, most while growing | insert | insert, room made before | found | found, touched before | absent |
+//! |---|---|---|---|---|---|---|
+//! | 64 bit | 19.1, 19.8 | 330 ns | 190 ns | 120 ns | 85 ns | 110 ns |
+//! | 128 bit | 28.7, 29.7 | 430 ns | 230 ns | 170 ns | 115 ns | 140 ns |
+//!
+//! The process grew by 184 MiB over the 10 M inserts of the first line; none of those that were timed took 0.5 ms.
 //!
 //! Invariants (of each part):
 //! - Occupied slots are in strictly ascending order of identity.
@@ -45,12 +52,7 @@ macro_rules! either {
 }
 
 impl KeyIndex {
-    /// An empty index for identities of this width.
-    pub(crate) fn new(kind: KeyKind) -> Self {
-        Self::with_room(kind, 0)
-    }
-
-    /// An empty index that takes `keys` keys without growing.
+    /// An empty index for identities of this width, which takes about `keys` keys before it grows.
     pub(crate) fn with_room(kind: KeyKind, keys: u64) -> Self {
         Self(match kind {
             KeyKind::Small => Width::Small(Table::with_room(keys)),
@@ -103,6 +105,7 @@ impl KeyIndex {
     }
 
     /// All keys, in order of identity.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (KeyId, Location)> + '_> {
         either!(&self.0, table => Box::new(table.iter()))
     }
@@ -219,6 +222,7 @@ impl<I: Identity> Table<I> {
         self.len = self.parts.iter().map(|part| part.len as u64).sum();
     }
 
+    #[cfg(test)]
     fn iter(&self) -> impl Iterator<Item = (KeyId, Location)> {
         self.parts.iter().flat_map(Part::slots).map(|slot| (slot.identity.key(), slot.at))
     }

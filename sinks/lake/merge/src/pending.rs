@@ -76,7 +76,6 @@ impl Pending {
     /// changes that were.
     pub(crate) fn sweep(&mut self, floor: Seq) -> u64 {
         if is_slice(floor) {
-            self.slice = Some(floor);
             self.marks.finish(floor);
         } else {
             self.marks.truncated(floor);
@@ -101,7 +100,7 @@ impl Pending {
         &self.marks
     }
 
-    /// Whether the beginning, a read or the end of a slice is among them.
+    /// Whether the beginning or a read of a slice is among them.
     pub(crate) fn holds_slice(&self) -> bool {
         self.slice.is_some()
     }
@@ -113,7 +112,7 @@ impl Pending {
 
     /// Bytes that it keeps in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        // A hash table of capacity n has n / 7 * 8 slots and a control byte for each.
+        // A hash table with room for n has about n / 7 * 8 slots, and a control byte for each.
         self.newest.capacity() / 7 * 8 * (size_of::<(KeyId, Newest)>() + 1)
     }
 

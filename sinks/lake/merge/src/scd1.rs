@@ -161,11 +161,6 @@ impl Scd1 {
         Ok(())
     }
 
-    /// The live data files.
-    pub(crate) fn files(&self) -> &BTreeMap<u32, FileEntry> {
-        &self.files
-    }
-
     /// The key index.
     pub(crate) fn index(&self) -> &KeyIndex {
         &self.index

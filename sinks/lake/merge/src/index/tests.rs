@@ -63,7 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn run(kind: KeyKind, shape: u8, steps: &[Step]) {
-    let (mut index, mut model) = (KeyIndex::new(kind), HashMap::new());
+    let (mut index, mut model) = (KeyIndex::with_room(kind, 0), HashMap::new());
     let mut row = 0;
     for step in steps {
         row += 1;
@@ -116,7 +116,7 @@ proptest! {
 #[test]
 fn it_is_a_map_across_the_split_into_parts() {
     for kind in [KeyKind::Small, KeyKind::Wide] {
-        let mut index = KeyIndex::new(kind);
+        let mut index = KeyIndex::with_room(kind, 0);
         let count = SPLIT_LEN + SPLIT_LEN / 2;
         for number in 0..count {
             assert_eq!(index.insert(key(kind, 0, number), at(0, u32::try_from(number).unwrap())), None);
@@ -140,11 +140,11 @@ fn it_is_a_map_across_the_split_into_parts() {
 #[test]
 fn it_stays_small_while_it_grows_and_gives_memory_back() {
     for (kind, slot) in [(KeyKind::Small, 16.0), (KeyKind::Wide, 24.0)] {
-        let mut index = KeyIndex::new(kind);
+        let mut index = KeyIndex::with_room(kind, 0);
         let mut worst = 0.0f64;
-        for number in 0..2_000_000u32 {
+        for number in 0..800_000u32 {
             index.insert(key(kind, 0, u64::from(number)), at(0, number));
-            if number > 1_000_000 && number % 10_000 == 0 {
+            if number > 400_000 && number % 10_000 == 0 {
                 #[allow(clippy::cast_precision_loss, reason = "a ratio")]
                 let bytes = index.memory_bytes() as f64 / f64::from(number);
                 worst = worst.max(bytes / slot);
@@ -155,6 +155,19 @@ fn it_stays_small_while_it_grows_and_gives_memory_back() {
         index.retain(|_, at| at.row < 1000);
         assert_eq!(index.len(), 1000);
         assert!(index.memory_bytes() < full / 10);
+        check_parts(&index);
+    }
+}
+
+#[test]
+fn an_index_with_room_does_not_grow() {
+    for (kind, count) in [(KeyKind::Small, 1000u32), (KeyKind::Small, 300_000), (KeyKind::Wide, 300_000)] {
+        let mut index = KeyIndex::with_room(kind, u64::from(count));
+        let before = index.memory_bytes();
+        for number in 0..count {
+            index.insert(key(kind, 0, u64::from(number)), at(0, number));
+        }
+        assert_eq!(index.memory_bytes(), before);
         check_parts(&index);
     }
 }
