@@ -96,7 +96,9 @@ impl LakeCatalog for FolderCatalog {
             }
             folder.create(&warehouse)?;
             // Whose version 1 it is, is seen when it is read, also after an error.
-            let published = folder.publish(1, &folder.write_draft(&metadata.to_json()?)?);
+            let draft = folder.draft_path();
+            folder::write_all(&[(&draft, &metadata.to_json()?)])?;
+            let published = folder.publish(1, &draft);
             if !folder.exists(1)? {
                 return published.map(drop);
             }

@@ -18,6 +18,9 @@ use std::path::{Component, Path, PathBuf};
 
 use walbrook_model::{Error, Result};
 
+/// How many files of a commit are written at a time.
+const THREADS_MAX: usize = 8;
+
 /// Inode, length and time of change of a file.
 pub(crate) type Stamp = (u64, u64, i64, i64);
 
@@ -152,11 +155,9 @@ impl Folder {
         text.trim().parse().ok()
     }
 
-    /// Writes a version where no reader sees it.
-    pub(crate) fn write_draft(&self, json: &[u8]) -> Result<PathBuf> {
-        let draft = self.metadata().join(format!("{}.draft", uuid::Uuid::new_v4()));
-        write(&draft, json).map_err(|error| failed(error, &draft))?;
-        Ok(draft)
+    /// Where a version is written before it is published.
+    pub(crate) fn draft_path(&self) -> PathBuf {
+        self.metadata().join(format!("{}.draft", uuid::Uuid::new_v4()))
     }
 
     /// Publishes a draft as a version; false if the version exists. After an error the version may exist or not.
@@ -182,7 +183,7 @@ impl Folder {
 
     /// Notes the newest version for readers that do not list the folder. They look ahead from it, so failure is fine.
     pub(crate) fn write_hint(&self, version: u64) {
-        let draft = self.metadata().join(format!("{}.draft", uuid::Uuid::new_v4()));
+        let draft = self.draft_path();
         let written = self
             .step(Step::BeforeHint)
             .and_then(|()| fs::write(&draft, version.to_string()))
@@ -210,15 +211,25 @@ impl Folder {
     }
 }
 
-/// Makes files durable, their names too.
-pub(crate) fn write_all(files: &[NewFile]) -> Result<()> {
-    for (path, bytes) in files {
-        write(path, bytes).map_err(|error| failed(error, path))?;
-    }
+/// Makes files durable, their names too. The disk takes them all at once: it is the waiting that costs.
+pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
+    at_once(files, |(path, bytes)| write(path, bytes).map_err(|error| failed(error, path)))?;
     let mut folders: Vec<_> = files.iter().filter_map(|(path, _)| path.parent()).collect();
     folders.sort_unstable();
     folders.dedup();
-    folders.into_iter().try_for_each(|folder| sync(folder).map_err(|error| failed(error, folder)))
+    at_once(&folders, |folder| sync(folder).map_err(|error| failed(error, folder)))
+}
+
+fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let work = &work;
+    let share = items.len().div_ceil(THREADS_MAX).max(1);
+    std::thread::scope(|scope| {
+        let threads = items.chunks(share).skip(1).map(|items| scope.spawn(move || items.iter().try_for_each(work)));
+        let threads: Vec<_> = threads.collect();
+        let own = items.iter().take(share).try_for_each(work);
+        let panicked = |_| Err(Error::bug("a thread that writes files panicked"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).fold(own, Result::and)
+    })
 }
 
 /// The local path of a location.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 use walbrook_lake_merge::format::{Commit, Outcome, TableFormat, TableState};
 use walbrook_model::{Error, Result};
@@ -30,6 +31,8 @@ pub(crate) struct Table {
     keep_snapshots: u32,
     pub(crate) loaded: Loaded,
     history: History,
+    /// Files that are not needed any more go while the table goes on.
+    deleting: Option<JoinHandle<()>>,
 }
 
 /// What became of an attempt to publish a version.
@@ -45,7 +48,7 @@ impl Table {
     /// A table that was read.
     pub(crate) fn new(folder: Folder, warehouse: &Path, keep_snapshots: u32, loaded: Loaded) -> Self {
         let state_folder = warehouse.join(".walbrook").join(loaded.state.uuid.to_string());
-        Self { folder, state_folder, keep_snapshots, loaded, history: History::default() }
+        Self { folder, state_folder, keep_snapshots, loaded, history: History::default(), deleting: None }
     }
 
     async fn load_newest(&mut self) -> Result<()> {
@@ -109,7 +112,9 @@ impl Table {
         let metadata = &self.loaded.metadata;
         if expired.one_line && metadata.may_delete_files() && !expired.snapshots.is_empty() {
             let unknown = self.history.unknown(&expired, metadata);
-            match blocking(move || expire::read_back(&unknown)).await {
+            let found =
+                if unknown.is_empty() { Ok(Vec::new()) } else { blocking(move || expire::read_back(&unknown)).await };
+            match found {
                 Ok(found) => {
                     self.history.learn(found, &self.loaded.tree);
                     garbage = self.history.garbage(&expired, &self.loaded.metadata, &self.folder);
@@ -128,14 +133,22 @@ impl Table {
         }
         garbage.extend(old_metadata);
         if !garbage.is_empty() {
-            let delete = move || {
+            // One after the other: old versions go in ascending order.
+            self.finish_deleting().await;
+            self.deleting = Some(tokio::task::spawn_blocking(move || {
                 for path in &garbage {
                     folder::delete(path);
                 }
-                Ok(())
-            };
-            // Deleting files does not fail.
-            let _ = blocking(delete).await;
+            }));
+        }
+    }
+
+    /// Waits for files that are being deleted.
+    pub(crate) async fn finish_deleting(&mut self) {
+        if let Some(deleting) = self.deleting.take()
+            && let Err(error) = deleting.await
+        {
+            tracing::warn!(table = %self.folder.location(), %error, "files of expired snapshots not deleted");
         }
     }
 }
@@ -207,8 +220,13 @@ impl Attempt {
             return Ok(Published::Others);
         }
         self.check_added()?;
-        let staged = folder::write_all(&self.files).and_then(|()| self.folder.write_draft(&self.json));
-        let draft = staged.inspect_err(|_| self.discard())?;
+        let draft = self.folder.draft_path();
+        let files = self.files.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice()));
+        let files: Vec<_> = files.chain([(draft.as_path(), self.json.as_slice())]).collect();
+        folder::write_all(&files).inspect_err(|_| {
+            folder::delete(&draft);
+            self.discard();
+        })?;
         let published = match self.folder.publish(version, &draft) {
             Ok(true) => true,
             Ok(false) => self.is_ours(version)?,

@@ -115,4 +115,5 @@ pub(super) fn property(key: &str, value: &str) -> Commit {
 /// Commits what must not fail.
 pub(super) async fn commit(table: &mut Table, commit: Commit) {
     assert_eq!(table.commit(commit).await.unwrap(), Outcome::Committed);
+    table.finish_deleting().await;
 }
