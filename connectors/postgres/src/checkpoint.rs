@@ -36,10 +36,16 @@ pub(crate) struct Progress {
     pub(crate) last_commit: Option<Commit>,
     /// The highest order token that was handed over up to here.
     pub(crate) emitted_max: Seq,
-    pub(crate) tables: Vec<TableProgress>,
     /// What operators accepted, oldest first.
     pub(crate) gaps: Vec<AcceptedGap>,
+    /// Written by [`Progress::checkpoint_with`].
+    #[serde(skip_serializing)]
+    pub(crate) tables: Vec<TableProgress>,
 }
+
+/// The tables' part of a checkpoint, written once for many: it is large and seldom changes.
+#[derive(Clone, Debug)]
+pub(crate) struct TablesJson(String);
 
 /// What the source does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +114,8 @@ impl Progress {
             position: Lsn::default(),
             last_commit: None,
             emitted_max: Seq::ZERO,
-            tables: Vec::new(),
             gaps: Vec::new(),
+            tables: Vec::new(),
         }
     }
 
@@ -118,7 +124,23 @@ impl Progress {
     /// # Errors
     /// Never in practice: every field has a JSON form.
     pub(crate) fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let json = serde_json::to_string(self).map_err(|error| Error::bug("checkpoint has no JSON").because(error))?;
+        self.checkpoint_with(&self.tables_json()?)
+    }
+
+    /// The tables' part of [`Progress::to_checkpoint`].
+    pub(crate) fn tables_json(&self) -> Result<TablesJson> {
+        serde_json::to_string(&self.tables).map(TablesJson).map_err(no_json)
+    }
+
+    /// As [`Progress::to_checkpoint`], if `tables` are still the ones of this progress.
+    pub(crate) fn checkpoint_with(&self, tables: &TablesJson) -> Result<Checkpoint> {
+        let mut json = serde_json::to_string(self).map_err(no_json)?;
+        // The object is not closed yet.
+        json.truncate(json.len().saturating_sub(1));
+        json.reserve_exact(tables.0.len() + 12);
+        json.push_str(",\"tables\":");
+        json.push_str(&tables.0);
+        json.push('}');
         Ok(Checkpoint::new(json))
     }
 
@@ -156,6 +178,10 @@ impl Progress {
     pub(crate) fn table(&self, oid: u32) -> Option<&TableProgress> {
         self.tables.iter().find(|table| table.oid == oid)
     }
+}
+
+fn no_json(error: serde_json::Error) -> Error {
+    Error::bug("a checkpoint has no JSON").because(error)
 }
 
 /// The position of a checkpoint, as a byte of the log: every transaction that committed before it is covered.

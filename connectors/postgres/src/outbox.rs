@@ -66,3 +66,56 @@ impl Drop for Inbox {
         self.room.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use walbrook_model::{Change, Op, RowBuilder, Seq, TableId, TableSchema};
+
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        let schema = Arc::new(TableSchema { table: TableId::new("public", "t"), columns: vec![], key: vec![] });
+        let row = RowBuilder::default().finish_over(Bytes::from(vec![0; bytes]));
+        let change =
+            Change { op: Op::Insert, schema, before: None, after: Some(row), seq: Seq::ZERO, committed_at_us: 0 };
+        Batch { changes: vec![change], ..Batch::default() }
+    }
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_full_channel_waits_and_a_large_batch_passes_alone() {
+        let (outbox, mut inbox) = bounded(10_000);
+        outbox.send(batch(6_000)).await.unwrap();
+        assert!(timeout(SOON, outbox.send(batch(6_000))).await.is_err());
+        assert!(matches!(inbox.receive(SOON).await, Received::Batch(_)));
+        outbox.send(batch(50_000)).await.unwrap();
+        assert!(timeout(SOON, outbox.send(Batch::heartbeat())).await.is_err());
+        assert!(matches!(inbox.receive(SOON).await, Received::Batch(_)));
+        // Empty ones are bounded too.
+        let mut sent = 0;
+        while timeout(SOON, outbox.send(Batch::heartbeat())).await.is_ok() {
+            sent += 1;
+            assert!(sent < 100);
+        }
+    }
+
+    #[tokio::test]
+    async fn either_end_notices_that_the_other_is_gone() {
+        let (outbox, mut inbox) = bounded(10_000);
+        assert!(matches!(inbox.receive(SOON).await, Received::Nothing));
+        outbox.send(Batch::heartbeat()).await.unwrap();
+        drop(outbox);
+        assert!(matches!(inbox.receive(SOON).await, Received::Batch(_)));
+        assert!(matches!(inbox.receive(SOON).await, Received::Closed));
+        let (outbox, inbox) = bounded(10_000);
+        outbox.send(batch(10_000)).await.unwrap();
+        let waiting = tokio::spawn(async move { outbox.send(batch(10_000)).await });
+        tokio::time::sleep(SOON).await;
+        drop(inbox);
+        waiting.await.unwrap().unwrap_err();
+    }
+}

@@ -120,3 +120,84 @@ impl Relations {
         self.entries.get(self.last).map(|(_, entry)| entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use walbrook_model::{Column, ColumnType, TableId, Value};
+
+    use super::*;
+
+    /// Key `id`, then `v`; the log's rows are `v`, `left out`, `id`.
+    fn captured() -> Captured {
+        let column = |name: &str| Column {
+            name: name.into(),
+            ty: ColumnType::Text,
+            nullable: false,
+            source_type: "text".into(),
+            initial_default: None,
+            decoder: |_, bytes| Ok(Value::Bytes(bytes.into())),
+        };
+        let columns = vec![column("id"), column("v")];
+        Captured {
+            schema: Arc::new(TableSchema { table: TableId::new("public", "t"), columns, key: vec![0] }),
+            start: Seq::ZERO,
+            projection: Some(Box::new([2, 0])),
+            old_cells: Box::new([false, false, true]),
+            weak_old_rows: false,
+            nets: false,
+            fills: false,
+        }
+    }
+
+    fn row(cells: &[Cell<'_>]) -> Row {
+        let mut row = RowBuilder::default();
+        for cell in cells {
+            row.push(*cell);
+        }
+        row.finish()
+    }
+
+    #[test]
+    fn rows_of_the_log_become_rows_of_the_schema() {
+        let (table, data) = (captured(), Cell::Data(b"1"));
+        let log = row(&[Cell::Null, Cell::Data(b"secret"), data]);
+        assert_eq!(table.row(log.clone()), row(&[data, Cell::Null]));
+        let old = |key_only| Old { key_only, row: log.clone() };
+        assert_eq!(table.old_row(old(false)), row(&[data, Cell::Null]));
+        // NULL outside the key of a key-only row is not NULL.
+        assert_eq!(table.old_row(old(true)), row(&[data, Cell::Unchanged]));
+        let weak = Captured { weak_old_rows: true, ..captured() };
+        assert_eq!(weak.old_row(old(false)), row(&[data, Cell::Unchanged]));
+    }
+
+    #[test]
+    fn keys_are_equal_exactly_where_their_bytes_are() {
+        let table = captured();
+        let rows =
+            [Cell::Null, Cell::Data(b""), Cell::Data(b"1"), Cell::Data(b"12")].map(|cell| row(&[cell, Cell::Null]));
+        for (i, a) in rows.iter().enumerate() {
+            for (j, b) in rows.iter().enumerate() {
+                assert_eq!(table.key_of(a) == table.key_of(b), i == j);
+                assert_eq!(table.same_key(a, b), i == j);
+            }
+        }
+        let lacks = row(&[Cell::Unchanged, Cell::Null]);
+        assert!(!table.has_key(&lacks) && table.has_key(&rows[0]));
+        assert!(table.same_key(&lacks, &rows[1]));
+    }
+
+    #[test]
+    fn a_lookup_finds_what_was_inserted_last() {
+        let mut relations = Relations::default();
+        for oid in [7, 3, 9, 3] {
+            relations.insert(oid, Entry::Ignored);
+        }
+        relations.insert(3, Entry::Captured(captured()));
+        for oid in [9, 3, 3, 7, 9] {
+            let found = relations.get(oid).unwrap();
+            assert_eq!(matches!(found, Entry::Captured(_)), oid == 3);
+        }
+        assert!(relations.get(8).is_none());
+        assert!(relations.get(7).is_some());
+    }
+}

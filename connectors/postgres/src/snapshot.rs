@@ -295,3 +295,25 @@ impl Shared {
         Change { op, schema, before: None, after, seq: self.slice.seq, committed_at_us: self.taken_at_us }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_meet_and_the_last_has_no_end() {
+        for (pages, step, count) in
+            [(0, 10, 1), (1, 10, 1), (10, 10, 1), (11, 10, 2), (20, 10, 2), (21, 10, 3), (5, 1, 5)]
+        {
+            let ranges = divide(7, pages, step);
+            assert_eq!(ranges.len(), count, "{pages} pages by {step}");
+            let mut from = None;
+            for range in &ranges {
+                assert_eq!((range.job, range.from.filter(|from| *from > 0)), (7, from));
+                assert!(range.to.is_none_or(|to| to - from.unwrap_or(0) == step));
+                from = range.to;
+            }
+            assert_eq!(from, None);
+        }
+    }
+}

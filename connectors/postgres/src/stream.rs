@@ -22,7 +22,7 @@ use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
 use crate::catalog::{Catalog, Found};
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Progress, TablesJson};
 use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
 use crate::continuity::{self, gap};
 use crate::events;
@@ -81,8 +81,10 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     context.status.set_state(State::Streaming);
     let members = (settings.snapshot.mode != SnapshotMode::Never).then(|| catalog.members().clone());
     let monitor = Monitor::start(context, members);
+    let tables = handed.tables_json()?;
     let mut reader = Reader {
         context,
+        tables,
         catalog,
         handed,
         assembler,
@@ -99,6 +101,8 @@ struct Reader<'a> {
     context: &'a Context,
     catalog: &'a mut Catalog,
     handed: &'a mut Progress,
+    /// Of `handed`; they do not change while a stream runs.
+    tables: TablesJson,
     assembler: Assembler,
     monitor: Monitor,
     confirmed: Lsn,
@@ -203,7 +207,7 @@ impl Reader<'_> {
             let checkpoint = match boundary {
                 Some(boundary) => {
                     self.move_to(boundary);
-                    Some(self.handed.to_checkpoint()?)
+                    Some(self.handed.checkpoint_with(&self.tables)?)
                 }
                 None => None,
             };
@@ -238,7 +242,7 @@ impl Reader<'_> {
             self.idle_sent = Instant::now();
             self.repeats.1 = 0;
             self.move_to(boundary);
-            Some(self.handed.to_checkpoint()?)
+            Some(self.handed.checkpoint_with(&self.tables)?)
         } else {
             None
         };

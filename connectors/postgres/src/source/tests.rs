@@ -8,15 +8,15 @@ mod snapshot;
 mod stream;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage};
-use walbrook_config::{Snapshot, Tables, Tls, TlsMode};
+use walbrook_config::Snapshot;
 use walbrook_model::{Cell, Change, Op, Row, Seq, TableId};
 
 use super::*;
+use crate::testing::{settings, unique};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -45,30 +45,12 @@ async fn on_servers(test: &str, body: impl AsyncFn(&Bench)) {
 
 impl Bench {
     async fn new(test: &str, address: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("wb_{test}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = unique(test);
         let (host, port) = address.rsplit_once(':').expect("host:port");
-        let settings = Postgres {
-            host: host.to_owned(),
-            port: port.parse().expect("a port"),
-            database: name.clone(),
-            user: "postgres".to_owned(),
-            password: None,
-            tls: Tls { mode: TlsMode::Disable, ca_file: None, cert_file: None, key_file: None },
-            tables: Tables {
-                include: vec!["public.*".into()],
-                exclude: vec!["*.hidden".into()],
-                exclude_columns: vec![],
-            },
-            slot: name.clone(),
-            publication: name.clone(),
-            create_publication: true,
-            snapshot: Snapshot { mode: SnapshotMode::Initial, sessions: 2, range_bytes: 1 << 27 },
-            heartbeat_interval: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(10),
-            message_bytes_max: 256 << 20,
-            transaction_bytes_max: 64 << 20,
-        };
+        let mut settings = settings(host, port.parse().expect("a port"), &name);
+        settings.tables.exclude = vec!["*.hidden".into()];
+        settings.snapshot.sessions = 2;
+        settings.heartbeat_interval = Duration::from_secs(1);
         let outside = connect(&settings, "postgres").await;
         run(&outside, &format!("CREATE DATABASE {name}")).await;
         let admin = connect(&settings, &name).await;
