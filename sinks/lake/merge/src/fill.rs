@@ -59,6 +59,8 @@ pub(crate) struct Known<'a> {
     pub(crate) floor: Seq,
     /// The columns.
     pub(crate) layout: &'a Layout,
+    /// Name of the table at the source.
+    pub(crate) table: &'a str,
 }
 
 /// One cell to fill in.
@@ -98,7 +100,11 @@ impl Known<'_> {
             let field = self.field(gap.place)?;
             let found = match &gap.from {
                 Origin::Row(number) => self.rows.cell(*number, field.id)?,
-                Origin::Stored(rows) => stored.cell(rows, field)?,
+                Origin::Stored(rows) => match stored.cell(rows, field)? {
+                    Stored::Cell(found) => Some(found),
+                    Stored::Older => None,
+                    Stored::Nothing => return Err(self.missing(field)),
+                },
             };
             let found = match (found, defaults.get(&gap.place)) {
                 (Some(found), _) => found,
@@ -185,9 +191,25 @@ impl Known<'_> {
         Ok(StoredCells { ids, files })
     }
 
+    fn missing(&self, field: &LakeField) -> Error {
+        let what = "the log does not carry the unchanged value, and no earlier one is known";
+        Error::data(what).on(format!("table {}, column {}", self.table, field.name)).remedy(format!(
+            "ALTER TABLE {} REPLICA IDENTITY FULL, then drop the lake table and take a new snapshot of this table",
+            self.table
+        ))
+    }
+
     fn field(&self, place: usize) -> Result<&LakeField> {
         self.layout.fields.get(place).ok_or_else(|| Error::bug("a cell outside of the layout"))
     }
+}
+
+/// What the stored rows say of a cell.
+enum Stored {
+    Cell(Found),
+    /// The row is older than the column.
+    Older,
+    Nothing,
 }
 
 /// Rows of data files that cells are taken from.
@@ -198,8 +220,8 @@ struct StoredCells {
 }
 
 impl StoredCells {
-    /// The cell of the first row whose token is in its range; `None` if that row is older than the column.
-    fn cell(&self, rows: &[(Location, Range<Seq>)], field: &LakeField) -> Result<Option<Found>> {
+    /// The cell of the first row whose token is in its range.
+    fn cell(&self, rows: &[(Location, Range<Seq>)], field: &LakeField) -> Result<Stored> {
         let not_read = || Error::bug("a stored row was not read");
         for (at, range) in rows {
             let (rows, columns) = self.files.get(&at.file).ok_or_else(not_read)?;
@@ -207,16 +229,11 @@ impl StoredCells {
             let stored = to_seq(seq_column(columns.first().and_then(Option::as_ref))?.value(row))?;
             if range.contains(&stored) {
                 let column = self.ids.iter().position(|id| *id == field.id).ok_or_else(not_read)?;
-                return Ok(columns.get(column).and_then(Option::as_ref).map(|column| (column.clone(), row)));
+                let column = columns.get(column).and_then(Option::as_ref);
+                return Ok(column.map_or(Stored::Older, |column| Stored::Cell((column.clone(), row))));
             }
         }
-        Err(Error::data(format!(
-            "the log does not carry the unchanged value of column {}, and no earlier one is known",
-            field.name
-        ))
-        .remedy(
-            "ALTER TABLE ... REPLICA IDENTITY FULL, then drop the lake table and take a new snapshot of this table",
-        ))
+        Ok(Stored::Nothing)
     }
 }
 

@@ -65,7 +65,7 @@ struct Run {
     tail_bytes: usize,
     /// Part of the transaction of `tail` is in the tables already.
     mid_transaction: bool,
-    /// Highest token applied.
+    /// Highest token of a change of the log that was applied.
     through: Seq,
     /// The newest checkpoint that the applied changes reach; `None` if it is durable, or waits for a stopped table.
     candidate: Option<Candidate>,

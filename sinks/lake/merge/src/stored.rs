@@ -60,6 +60,7 @@ pub(crate) struct Seqs<'a> {
     files: &'a Files,
     seq_field: i32,
     cursor: Option<Cursor>,
+    rows: u64,
 }
 
 /// A place in a file, moving forward.
@@ -73,7 +74,12 @@ struct Cursor {
 impl<'a> Seqs<'a> {
     /// A reader of the column with this field id.
     pub(crate) fn new(files: &'a Files, seq_field: i32) -> Self {
-        Self { files, seq_field, cursor: None }
+        Self { files, seq_field, cursor: None, rows: 0 }
+    }
+
+    /// How many rows were asked for one by one.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     fn open(&self, file: u32) -> Result<Cursor> {
@@ -94,6 +100,7 @@ impl Cursor {
 
 impl Stored for Seqs<'_> {
     fn seq_at(&mut self, at: Location) -> Result<Seq> {
+        self.rows += 1;
         let row = at.row as usize;
         let mut cursor = match self.cursor.take() {
             Some(cursor) if cursor.file == at.file && cursor.first <= row => cursor,

@@ -1,10 +1,12 @@
 //! What tests and benchmarks of this crate are written with: shapes and rows of text cells, a catalog in memory.
 
+mod bench;
 mod memory;
 mod stages;
 
 use std::sync::Arc;
 
+pub use bench::{bench_row, bench_schema};
 pub use memory::{Fault, MemoryCatalog, Plan};
 pub use stages::Stages;
 use walbrook_model::{Cell, Column, ColumnType, Decimal, Error, Result, Row, RowBuilder, TableId, TableSchema, Value};

@@ -30,7 +30,7 @@ use crate::graves::GravesFile;
 use crate::index::Location;
 use crate::key::{KeyId, KeyReader};
 use crate::layout::{Layout, SEQ};
-use crate::pending::Pending;
+use crate::pending::{Newest, Pending};
 use crate::properties::{GravesName, Record};
 use crate::scd1::{Dropped, FileEntry, Plan, Scd1};
 use crate::store::{ATTEMPTS, Store, blocking, discard, new_commit};
@@ -180,7 +180,7 @@ impl Upsert {
 
     /// Bytes of changes that wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.buffer.bytes() + self.pending.memory_bytes()
+        self.buffer.bytes() + self.pending.len() * size_of::<(KeyId, Newest)>()
     }
 
     /// Makes what was applied part of the table.
@@ -193,7 +193,8 @@ impl Upsert {
         let mut done = Committed::default();
         for _ in 0..ATTEMPTS {
             let planned = blocking(|| {
-                let plan = self.plan()?;
+                let (plan, read) = self.plan()?;
+                done.rows_read += read;
                 let prepared = self.prepare(&rows, &plan, context)?;
                 Ok((plan, prepared))
             });
@@ -225,9 +226,11 @@ impl Upsert {
         Err(self.store.on(Error::transient("other writers were faster, again and again")))
     }
 
-    fn plan(&self) -> Result<Plan> {
+    /// The plan, and how many stored rows had to be looked at for it.
+    fn plan(&self) -> Result<(Plan, u64)> {
         let mut seqs = Seqs::new(&self.merged.files, seq_field(self.shape.layout())?);
-        self.merged.scd1.plan(&self.pending, &mut seqs)
+        let plan = self.merged.scd1.plan(&self.pending, &mut seqs)?;
+        Ok((plan, seqs.rows()))
     }
 
     /// Writes the files of a commit. `None` if there is nothing to commit.
@@ -268,6 +271,7 @@ impl Upsert {
             files: &self.merged.files,
             floor: plan.marks.floor(),
             layout,
+            table: &self.store.record().owner.source_table,
         };
         let batches = known.select(&plan.rows)?;
         let (folder, prefix) = self.store.data_folder();
@@ -308,15 +312,11 @@ impl Upsert {
 
     /// Another writer's commit is in the table: what we know of it is void.
     fn catch_up(&mut self) -> Result<()> {
-        let mut shape = Shape::new(self.store.state().layout.clone(), self.store.record().evolved_at);
-        std::mem::swap(&mut shape, &mut self.shape);
-        let behind = shape.layout();
-        let known = |field: &crate::layout::LakeField| behind.fields.contains(field);
-        if !self.shape.layout().fields.iter().all(known) {
+        let ours = &self.shape.layout().fields;
+        if !self.store.state().layout.fields.iter().all(|field| ours.contains(field)) {
             return Err(self.store.on(Error::data("another writer changed the columns of the table")
                 .remedy("undo that change, or drop the lake table and take a new snapshot of it")));
         }
-        self.shape = shape;
         self.merged = blocking(|| Merged::load(&self.store, &mut self.keys)).map_err(|error| self.store.on(error))?;
         Ok(())
     }
@@ -349,7 +349,8 @@ impl Upsert {
 impl Merged {
     fn load(store: &Store, keys: &mut KeyReader) -> Result<Self> {
         let state = store.state();
-        let mut scd1 = Scd1::new(read_graves(store, keys)?);
+        let live = state.files.iter().map(|live| live.file.rows.saturating_sub(live.deleted.len())).sum();
+        let mut scd1 = Scd1::with_room(read_graves(store, keys)?, live);
         let mut files = Files::default();
         for live in &state.files {
             let path = store.local_path(&live.file.path)?;
@@ -407,7 +408,7 @@ fn remove_old_graves(folder: &Path, named: &str) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
     let ours = files.filter(|path| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.starts_with("graves-") && name.ends_with(".bin") && name != named
+        name.starts_with("graves-") && name != named
     });
     ours.filter(|path| is_old(path)).for_each(|path| discard(&path));
 }
@@ -445,7 +446,6 @@ fn seq_field(layout: &Layout) -> Result<i32> {
 impl Committed {
     fn count(&mut self, plan: &Plan, file: Option<&DataFile>) {
         self.commits += 1;
-        self.rows_read += plan.rows_read;
         self.rows_written += plan.rows.len() as u64;
         self.rows_deleted += plan.replaced.iter().flatten().count() as u64;
         self.bytes_written += file.map_or(0, |file| file.bytes);

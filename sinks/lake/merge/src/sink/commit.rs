@@ -20,6 +20,10 @@ impl Setup {
     /// Makes what was applied durable, and then the checkpoint.
     pub(super) async fn commit(&self, run: &mut Run) -> Result<()> {
         self.commit_tables(run).await?;
+        if run.tables.iter().filter_map(|entry| entry.table.as_ref()).any(Table::is_dirty) {
+            // A table waits for the second half of a key change, perhaps with whole transactions before it.
+            return Ok(());
+        }
         run.urgent = false;
         run.first_uncommitted = None;
         self.write_checkpoint(run).await?;

@@ -8,6 +8,7 @@ use walbrook_model::{Batch, Change, Error, ErrorKind, Result};
 use super::{Candidate, Entry, Run, Setup, Stop, is_whole};
 use crate::control::Logs;
 use crate::events;
+use crate::guard::is_slice;
 
 impl Setup {
     /// Takes a batch: applies whole transactions, and holds back the beginning of one.
@@ -16,6 +17,10 @@ impl Setup {
         run.urgent |= batch.urgent;
         if run.tail.is_empty() && !run.mid_transaction && is_whole(&batch) {
             return self.apply(run, batch).await;
+        }
+        if batch.changes.is_empty() && batch.checkpoint.is_none() {
+            // A heartbeat in the middle of a transaction.
+            return Ok(());
         }
         let (ends, bytes) = (batch.checkpoint.is_some(), batch.bytes());
         run.tail.push(batch);
@@ -42,7 +47,9 @@ impl Setup {
             if let Some(entry) = run.tables.get_mut(place) {
                 self.apply_change(entry, change)?;
             }
-            run.through = run.through.max(change.seq);
+            if !is_slice(change.seq) {
+                run.through = run.through.max(change.seq);
+            }
         }
         self.count(run);
         run.complete_until_us = run.complete_until_us.max(complete_until_us);

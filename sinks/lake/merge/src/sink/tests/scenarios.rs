@@ -1,4 +1,6 @@
-use walbrook_model::{ColumnType, ErrorKind, Lineage, Op, Sink as _};
+use std::time::{Duration, Instant};
+
+use walbrook_model::{Batch, ColumnType, ErrorKind, Lineage, Op, Sink as _};
 
 use super::harness::*;
 use crate::testing::{Fault, column, schema};
@@ -77,6 +79,30 @@ async fn a_transaction_beyond_the_bound_is_committed_in_parts_without_a_checkpoi
     sink.write(batch(vec![insert(11)], Some("1"))).await.unwrap();
     assert_eq!(world.rows("public.t").len(), 11);
     assert_eq!(text(sink.durable().as_ref()), Some("1"));
+}
+
+#[tokio::test]
+async fn half_of_a_key_change_waits_for_the_other_and_the_checkpoint_for_both() {
+    let mut world = World::new();
+    (world.settings.commit_bytes, world.settings.commit_interval) = (2000, Duration::from_hours(1));
+    let (mut sink, _) = world.start().await.unwrap();
+    let (t, u) = (three("public.t"), three("public.u"));
+    sink.write(batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "toast"])], Some("1"))).await.unwrap();
+    let long = "x".repeat(3000);
+    let first = vec![
+        change(Op::Insert, &u, seq(2, 1), &["1", &long, "y"]),
+        change(Op::Delete, &t, seq(2, 2), &["1", "?", "?"]),
+    ];
+    sink.write(batch(first, None)).await.unwrap();
+    assert_eq!(world.rows("public.u").len(), 1, "the bound is exceeded");
+    assert!(world.rows("public.t").is_empty());
+    assert_eq!(sink.durable(), None, "checkpoint 1 covers a row that is not there yet");
+    let second = vec![
+        change(Op::Insert, &t, seq(2, 3), &["9", "b", "?"]),
+        change(Op::Insert, &u, seq(2, 4), &["2", &long, "y"]),
+    ];
+    sink.write(batch(second, None)).await.unwrap();
+    assert_eq!(world.pairs("public.t", "id", "b"), pairs(&[("9", "toast")]));
 }
 
 #[tokio::test]
@@ -387,4 +413,52 @@ async fn an_endless_race_is_given_up() {
     let lost = sink.write(batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "x"])], Some("1"))).await;
     assert_eq!(lost.unwrap_err().kind(), ErrorKind::Transient);
     assert_eq!(sink.write(batch(vec![], None)).await.unwrap_err().kind(), ErrorKind::Bug, "only after a new start");
+}
+
+#[tokio::test]
+async fn the_clock_commits_what_waits_and_an_idle_checkpoint() {
+    let mut world = World::new();
+    world.settings.commit_interval = Duration::from_mins(1);
+    let t = three("public.t");
+    let (mut sink, _) = world.start().await.unwrap();
+    let mut first = batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "x"])], Some("1"));
+    first.complete_until_us = Some(5);
+    sink.write(first).await.unwrap();
+    assert!(world.rows("public.t").is_empty());
+    assert_eq!(sink.status().complete_until_us(), None);
+    assert!(sink.status().buffered_bytes() > 0);
+    let past = |duration| Instant::now().checked_sub(duration).unwrap();
+    sink.run.as_mut().unwrap().first_uncommitted = Some(past(Duration::from_mins(1)));
+    sink.write(Batch::heartbeat()).await.unwrap();
+    assert_eq!(world.rows("public.t").len(), 1);
+    assert_eq!(text(sink.durable().as_ref()), Some("1"));
+    assert_eq!(sink.status().complete_until_us(), Some(5));
+    assert_eq!(sink.status().buffered_bytes(), 0);
+    let mut idle = batch(vec![], Some("2"));
+    idle.complete_until_us = Some(9);
+    sink.write(idle).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"), "nothing new is covered, so it can wait");
+    assert_eq!(sink.status().complete_until_us(), Some(9), "yet everything is in the lake");
+    sink.run.as_mut().unwrap().checkpoint_at = past(Duration::from_secs(10));
+    sink.write(Batch::heartbeat()).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("2"));
+}
+
+#[tokio::test]
+async fn a_partial_row_takes_the_default_of_a_column_that_its_stored_row_lacks() {
+    let world = World::new();
+    let old = three("public.t");
+    let mut columns = old.columns.clone();
+    let mut added = column("c", ColumnType::Text);
+    added.initial_default = Some(b"default"[..].into());
+    columns.push(added);
+    let new = schema("public.t", columns, &[0]);
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![change(Op::Insert, &old, seq(1, 1), &["1", "a", "x"])], Some("1"))).await.unwrap();
+    let update = vec![
+        change(Op::Update, &new, seq(2, 1), &["1", "b", "?", "?"]),
+        change(Op::Insert, &new, seq(2, 2), &["2", "b", "y", "own"]),
+    ];
+    sink.write(batch(update, Some("2"))).await.unwrap();
+    assert_eq!(world.pairs("public.t", "b", "c"), pairs(&[("x", "default"), ("y", "own")]));
 }

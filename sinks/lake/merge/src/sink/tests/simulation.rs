@@ -216,26 +216,30 @@ fn check_final(world: &World, log: &Log) {
     assert_eq!(log_rows(world), expected);
 }
 
-/// Runs the log without a fault, then with each of these, at a commit chosen by its first number.
-async fn check(log: &Log, faults: &[(usize, u8)], make: impl Fn() -> World, whole: bool) {
-    let world = make();
-    let commits = run(&world, log, None, whole).await;
-    check_final(&world, log);
+const FAULTS: [Fault; 3] = [Fault::CrashBefore, Fault::CrashAfter, Fault::Conflict];
+
+/// Runs the log without a fault, then with one of these, at a commit chosen by its first number.
+async fn check(log: &Log, faults: &[(usize, Fault)], make: impl Fn() -> World, whole: bool) {
+    let commits = check_one(log, None, &make, whole).await;
     for (at, fault) in faults {
-        let fault = [Fault::CrashBefore, Fault::CrashAfter, Fault::Conflict][usize::from(*fault) % 3];
-        let world = make();
-        run(&world, log, Some((at % commits, fault)), whole).await;
-        check_final(&world, log);
+        check_one(log, Some((at % commits, *fault)), &make, whole).await;
     }
 }
 
-fn faults() -> impl Strategy<Value = Vec<(usize, u8)>> {
-    prop::collection::vec((any::<usize>(), 0..3u8), 2)
+async fn check_one(log: &Log, fault: Option<(usize, Fault)>, make: impl Fn() -> World, whole: bool) -> usize {
+    let world = make();
+    let commits = run(&world, log, fault, whole).await;
+    check_final(&world, log);
+    commits
+}
+
+fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
+    prop::collection::vec((any::<usize>(), prop::sample::select(&FAULTS[..])), 2)
 }
 
 /// `PROPTEST_CASES`, or few.
 fn cases() -> ProptestConfig {
-    let few = ProptestConfig::with_cases(16);
+    let few = ProptestConfig::with_cases(12);
     if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default() } else { few }
 }
 
@@ -286,9 +290,14 @@ async fn a_crash_at_every_commit_of_one_log() {
         vec![Step::Move { from: 0, to: 3 }, upsert(3, 5, true), Step::Delete { key: 1 }],
         vec![Step::Truncate, upsert(1, 6, true), Step::Log { key: 2 }],
     ];
-    for (bytes, patient) in [(1 << 30, false), (300, true)] {
+    for (bytes, patient) in [(1 << 30, false), (300, true), (700, true)] {
         let log = log(&transactions, 2);
-        let faults: Vec<_> = (0..40).flat_map(|at| (0..3).map(move |fault| (at, fault))).collect();
-        check(&log, &faults, || world(bytes, patient), !patient).await;
+        let make = || world(bytes, patient);
+        let commits = check_one(&log, None, make, !patient).await;
+        for at in 0..commits {
+            for fault in FAULTS {
+                check_one(&log, Some((at, fault)), make, !patient).await;
+            }
+        }
     }
 }
