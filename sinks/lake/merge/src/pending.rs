@@ -110,12 +110,6 @@ impl Pending {
         self.newest.len()
     }
 
-    /// Bytes that it keeps in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        // A hash table with room for n has about n / 7 * 8 slots, and a control byte for each.
-        self.newest.capacity() / 7 * 8 * (size_of::<(KeyId, Newest)>() + 1)
-    }
-
     /// Whether there is nothing to commit, marks included.
     pub(crate) fn is_empty(&self) -> bool {
         self.newest.is_empty() && self.marks == Marks::default()

@@ -77,8 +77,6 @@ pub(crate) struct Plan {
     pub(crate) marks: Marks,
     /// Changes that do nothing, and why.
     pub(crate) dropped: Dropped,
-    /// Rows of which `_seq` had to be read.
-    pub(crate) rows_read: u64,
     buried: Vec<(KeyId, Seq)>,
     swept: BTreeMap<u32, Swept>,
     marks_rise: bool,
@@ -121,12 +119,8 @@ impl Plan {
 }
 
 impl Scd1 {
-    /// A table without files whose guard knows what `file` says. Then come [`Scd1::add_file`] and [`Scd1::add_row`].
-    pub(crate) fn new(file: GravesFile) -> Self {
-        Self::with_room(file, 0)
-    }
-
-    /// The same, with room for so many live rows: taking them up is then two to three times as fast.
+    /// A table without files whose guard knows what `file` says, with room for so many live rows. Then come
+    /// [`Scd1::add_file`] and [`Scd1::add_row`].
     pub(crate) fn with_room(file: GravesFile, rows: u64) -> Self {
         Self {
             index: KeyIndex::with_room(file.kind, rows),
@@ -200,7 +194,7 @@ impl Scd1 {
                 verdict => draft.dropped.count(verdict),
             }
         }
-        self.finish(draft, marks, undecided.len() as u64)
+        self.finish(draft, marks)
     }
 
     /// Judges one change by what is in memory; if that does not decide it, returns the row whose `_seq` does.
@@ -330,7 +324,7 @@ impl Scd1 {
     }
 
     /// Makes a plan of what was decided: the rows in order, the rows that die as bitmaps and files to remove.
-    fn finish(&self, mut draft: Draft, marks: Marks, rows_read: u64) -> Result<Plan> {
+    fn finish(&self, mut draft: Draft, marks: Marks) -> Result<Plan> {
         draft.written.sort_unstable_by_key(|written| written.row);
         let mut plan = Plan {
             rows: draft.written.iter().map(|written| written.row).collect(),
@@ -339,7 +333,6 @@ impl Scd1 {
             marks_rise: marks != self.marks,
             marks,
             dropped: draft.dropped,
-            rows_read,
             buried: draft.buried,
             ..Plan::default()
         };

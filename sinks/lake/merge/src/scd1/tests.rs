@@ -232,7 +232,7 @@ impl Stored for Unread {
 
 /// A table of one file with the rows of keys 0 to 9, at positions 1 to 10.
 fn ten_rows() -> Scd1 {
-    let mut table = Scd1::new(GravesFile::empty(crate::key::KeyKind::Small));
+    let mut table = Scd1::with_room(GravesFile::empty(crate::key::KeyKind::Small), 0);
     let entry = FileEntry { rows: 10, seq_min: seq(1, 1), seq_max: seq(10, 1), deleted: RoaringBitmap::new() };
     table.add_file(7, entry).unwrap();
     for row in 0..10 {
@@ -255,7 +255,7 @@ fn changes_in_order_read_nothing_stored() {
     let at = |row| Some(Location { file: 7, row });
     assert_eq!(plan.replaced, [at(3), None, at(5)]);
     assert_eq!(plan.deleted, BTreeMap::from([(7, RoaringBitmap::from([3, 4, 5]))]));
-    assert_eq!((plan.removed.len(), plan.deletes(), plan.rows_read), (0, 1, 0));
+    assert_eq!((plan.removed.len(), plan.deletes()), (0, 1));
     assert_eq!(plan.dropped, Dropped::default());
     assert_eq!(table.graves_file(&plan).graves, [(key(4), seq(11, 3))]);
     // The plan is of that state alone, and has changed nothing of it.
@@ -289,7 +289,7 @@ fn a_mark_is_swept_once_and_only_where_older_rows_are() {
     table.fold(plan, None).unwrap();
     let mut file = table.graves_file(&Plan::default());
     file.marks.truncated(seq(5, 1));
-    let mut swept = Scd1::new(file);
+    let mut swept = Scd1::with_room(file, 0);
     swept.files.clone_from(&table.files);
     swept.index = table.index;
     assert!(swept.plan(&pending, &mut Unread).unwrap().is_empty(), "rows below a mark are gone already");
@@ -343,7 +343,6 @@ fn changes_that_do_nothing_are_counted_by_reason() {
     let plan = table.plan(&pending, &mut stored).unwrap();
     assert_eq!(plan.rows, [1, 3, 4]);
     assert_eq!(plan.dropped, Dropped { stale_row: 1, stale_grave: 1, below_mark: 0, below_horizon: 1 });
-    assert_eq!(plan.rows_read, 2);
     assert_eq!(stored.0, [4, 8], "read in order, and only these");
     assert_eq!(plan.deleted[&7], RoaringBitmap::from([0, 1, 4]));
     let mut late = Pending::default();

@@ -107,7 +107,7 @@ pub(super) fn run(
         crashes_left: 3,
         lake: Lake { files: BTreeMap::new(), next_file: 0, graves: empty.encode() },
         merged: BTreeSet::new(),
-        state: Scd1::new(empty),
+        state: Scd1::with_room(empty, 0),
         pending: Pending::default(),
         buffer: Vec::new(),
         delivered: BTreeSet::new(),
@@ -318,7 +318,7 @@ impl Simulation<'_> {
             Some(Fault::OpenSlicesLost) => file.marks = Marks::new(file.marks.truncate(), file.marks.finished(), []),
             _ => {}
         }
-        let mut state = Scd1::new(file);
+        let mut state = Scd1::with_room(file, 0);
         state.fault = self.fault;
         for (id, file) in &self.lake.files {
             let seqs = || file.rows.iter().map(|(_, seq, _)| *seq);
