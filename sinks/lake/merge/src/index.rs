@@ -8,8 +8,9 @@
 //! the first greater one, a part grows or shrinks by streaming through itself, and it can be 90 % full. It grows by an
 //! eighth, within itself, a page of slots at a time: the index never holds a second copy of anything.
 //!
-//! Measured with 10 M keys by `cargo run --release -p walbrook-lake-merge --example index_memory`, on two shared cores
-//! with other work beside it (time goes into cache misses, so it varies by half from run to run):
+//! Measured with 10 M keys by `cargo run --release -p walbrook-lake-merge --example index_memory` on two shared cores.
+//! The bytes are the same in every run; the times are of the quietest of several (they are cache misses, and a busy
+//! neighbour multiplies them):
 //!
 //! | identities | bytes a key, most while growing | insert | insert, room made before | found | found, touched before | absent |
 //! |---|---|---|---|---|---|---|
