@@ -144,7 +144,7 @@ impl Append {
             blocking(|| self.stage_open())?;
         }
         let staged = blocking(|| self.stage()).map_err(|error| self.store.on(error))?;
-        let evolved = self.shape.layout().fields != self.store.state().layout.fields;
+        let evolved = !self.shape.layout().has_columns_of(&self.store.state().layout);
         let base = self.store.record().clone();
         if staged.is_empty() && !evolved && self.slice_floor == base.slice_up_to {
             (self.repeats, self.incomplete) = (0, 0);

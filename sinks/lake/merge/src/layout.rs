@@ -215,6 +215,11 @@ impl Layout {
         if self.key.is_empty() { TableMode::Append } else { TableMode::Upsert }
     }
 
+    /// Whether both have the same columns. An id is given once, so it says all; a catalog may spell a default otherwise.
+    pub(crate) fn has_columns_of(&self, other: &Self) -> bool {
+        self.fields.iter().map(|field| field.id).eq(other.fields.iter().map(|field| field.id))
+    }
+
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&LakeField> {
         self.fields.iter().find(|field| field.name == name)

@@ -237,7 +237,7 @@ impl Upsert {
     fn prepare(&self, rows: &Rows, plan: &Plan, context: &Context) -> Result<Option<Prepared>> {
         let files = &self.merged.files;
         let layout = self.shape.layout();
-        let evolved = layout.fields != self.store.state().layout.fields;
+        let evolved = !layout.has_columns_of(&self.store.state().layout);
         if plan.is_empty() && !evolved {
             return Ok(None);
         }
@@ -313,7 +313,8 @@ impl Upsert {
     /// Another writer's commit is in the table: what we know of it is void.
     fn catch_up(&mut self) -> Result<()> {
         let ours = &self.shape.layout().fields;
-        if !self.store.state().layout.fields.iter().all(|field| ours.contains(field)) {
+        let is_ours = |id: i32| ours.iter().any(|field| field.id == id);
+        if !self.store.state().layout.fields.iter().all(|field| is_ours(field.id)) {
             return Err(self.store.on(Error::data("another writer changed the columns of the table")
                 .remedy("undo that change, or drop the lake table and take a new snapshot of it")));
         }
