@@ -311,9 +311,6 @@ impl Assembler {
         let moved = old.as_ref().filter(|old| !table.same_key(old, &new));
         if table.fills {
             new = self.images.fill(relation, table, moved, new);
-            if let Some(old) = moved {
-                self.images.removed(relation, table, old);
-            }
             self.images.wrote(relation, table, &new);
         }
         let at = open.committed_at_us;
@@ -340,9 +337,6 @@ impl Assembler {
         if table.nets {
             return self.netting.removed(relation, &table.schema, table.key_of(&old), old, seq);
         }
-        if table.fills {
-            self.images.removed(relation, table, &old);
-        }
         self.pending.push(table, Op::Delete, Some(old), None, seq, open.committed_at_us);
         Ok(())
     }
@@ -353,7 +347,6 @@ impl Assembler {
             let seq = open.next(1)?;
             let Some(table) = table.filter(|table| seq > table.start) else { continue };
             self.netting.forget(*relation);
-            self.images.forget(*relation);
             self.pending.push(table, Op::Truncate, None, None, seq, open.committed_at_us);
         }
         Ok(())

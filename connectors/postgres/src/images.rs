@@ -3,6 +3,9 @@
 //! An update does not carry a cell that lies out of line (TOAST) and did not change. If the transaction itself wrote the
 //! row before, its last image has the cell. Only the newest image of a row is kept, and only of rows that can have cells
 //! out of line; when they exceed the bound all are forgotten, and such cells stay unchanged.
+//!
+//! An image of a row that is gone does no harm: before a row can have its key again the transaction has written it, and
+//! that replaces the image.
 
 use std::collections::HashMap;
 
@@ -55,16 +58,7 @@ impl Images {
         self.tables.entry(oid).or_default().insert(key, row.clone());
     }
 
-    /// The row is gone, or has another key now.
-    pub(crate) fn removed(&mut self, oid: u32, table: &Captured, row: &Row) {
-        if let Some(images) = self.tables.get_mut(&oid)
-            && !images.is_empty()
-        {
-            images.remove(&table.key_of(row));
-        }
-    }
-
-    /// The table was truncated, or its rows have another shape now.
+    /// The rows of the table have another shape now.
     pub(crate) fn forget(&mut self, oid: u32) {
         self.tables.remove(&oid);
     }

@@ -171,7 +171,8 @@ impl Worker {
         }
         let mut connection = ReplicationConnection::connect(&self.context.settings).await?;
         let server = continuity::identify(&mut connection).await?;
-        let name = format!("{}_slice_{:08x}", self.context.settings.slot.get(..48).unwrap_or_default(), random());
+        let slot = &self.context.settings.slot;
+        let name = format!("{}_slice_{:08x}", slot.get(..48).unwrap_or(slot), random());
         let slot = slot::create_temporary(&mut connection, &name).await?;
         let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
         self.read_slice(connection, &server, unread, slot.position, &snapshot).await

@@ -122,6 +122,8 @@ fn every_loss_is_a_gap_with_its_cause() {
     let ahead = Progress { emitted_max: Seq::new(0, 1, 0x600, 3).unwrap(), ..progress() };
     let fork = promoted(2, &[(1, 0x600)]);
     is_gap("part of a transaction beyond the fork", &ahead, &fork, Some(&healthy()), Some(OID), "never had them");
+    let beyond = promoted(2, &[(1, 0x430)]);
+    is_gap("the slot begins beyond the fork", &p, &beyond, Some(&confirmed(0x440)), Some(OID), "moved on or recreated");
     let read = Progress { tables: vec![table(0x601)], ..progress() };
     is_gap("slice beyond the fork", &read, &fork, Some(&healthy()), Some(OID), "never had them");
 }

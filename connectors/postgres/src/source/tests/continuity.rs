@@ -97,6 +97,17 @@ async fn a_slot_without_a_checkpoint_is_a_gap() {
         bench.run("CREATE TABLE t (id int PRIMARY KEY)").await;
         bench.run(&format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", bench.settings.slot)).await;
         is_gap(bench, &mut Sink::default(), "the sink has no checkpoint").await;
+        let accepted = accept_gap(&bench.settings, None, "the warehouse was lost").await.unwrap();
+        assert_eq!(accepted.generation, 1);
+        let mut sink = Sink { durable: Some(accepted.checkpoint), ..Sink::default() };
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+        bench.run("INSERT INTO t VALUES (1)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 1)).await;
+        assert!(sink.changes.iter().all(|change| change.seq.generation() == 1));
+        // A slot that is in use is not taken away.
+        let error = accept_gap(&bench.settings, None, "again").await.unwrap_err();
+        assert!(error.to_string().contains("in use"), "{error}");
     })
     .await;
 }
