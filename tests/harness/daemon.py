@@ -107,6 +107,16 @@ class Daemon:
             time.sleep(0.05)
         raise DaemonError(f"not ready after {timeout} s: {status} {body!r}\n{self.tail()}")
 
+    def follows(self, timeout=90):
+        """Waits until it is ready and has the snapshot behind it."""
+        self.ready(timeout)
+        deadline = time.monotonic() + timeout
+        while self.source_state() != "streaming":
+            if not self.running() or time.monotonic() > deadline:
+                raise DaemonError(f"does not follow the log: {self.source_state()!r}\n{self.tail()}")
+            time.sleep(0.05)
+        return self
+
     def kill(self):
         """kill -9."""
         if self.running():

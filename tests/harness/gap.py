@@ -7,7 +7,7 @@ def filled(world, settings=None):
     """A pipeline that has caught up with some thousand rows and some changes."""
     server, daemon = world.shop(settings=settings)
     server.sql("INSERT INTO shop.plain SELECT g, 'note ' || g, 0, g / 100.0 FROM generate_series(1, 2000) g")
-    daemon.start().ready()
+    daemon.start().follows()
     server.sql(
         "INSERT INTO shop.full SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 100) g",
         "INSERT INTO shop.pair SELECT repeat(md5(g::text), 100), g, 'north' FROM generate_series(1, 100) g",
@@ -38,7 +38,7 @@ def stands(world, daemon):
 def accept(world, daemon):
     """Accepts the gap as an operator would; then source and lake agree. Gives the number of rows compared."""
     daemon.accept_gap()
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     assert daemon.metric("walbrook_gap") == 0, "the gap is accepted, but its metric still stands"
     daemon.stop()

@@ -141,9 +141,18 @@ class Server:
         it does not."""
         if self.process is None or self.process.poll() is not None:
             return
+        if mode == "fast":
+            # A walsender of 18.1 waits for ever for log behind the last commit that nobody writes out any more, whoever
+            # reads from it (pg_recvlogical too); a checkpoint writes it.
+            self.sql("CHECKPOINT")
         signals = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
         self.process.send_signal(signals[mode])
-        self.process.wait(timeout=60)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            print(f"PostgreSQL {self.version} hangs in its shutdown, now stopped hard", flush=True)
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(timeout=30)
 
     def restart(self, mode="fast"):
         """Stops it by `mode` and starts it again."""

@@ -73,8 +73,11 @@ class World:
 
     def caught_up(self, daemon, timeout=90):
         """Writes a fence row and waits until the daemon has acknowledged a position behind it. As it acknowledges only
-        what is durable in the lake, the lake must then hold everything before the fence."""
+        what is durable in the lake, the lake must then hold everything before the fence.
+
+        A new slot begins at its own position, which nobody acknowledged: the fence is written after that."""
         server = daemon.server
+        self.until(lambda: daemon.source_state() == "streaming", "the stream to begin", timeout)
         rows = server.sql("INSERT INTO shop.fence DEFAULT VALUES", "SELECT pg_current_wal_insert_lsn()::text")
         fence = lsn(rows[0][0])
 

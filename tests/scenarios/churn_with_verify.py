@@ -11,7 +11,7 @@ def run(world):
     server, daemon = world.shop()
     churn = Churn(server, world.seed(), features=FEATURES).start()
     churn.wait_for(100)
-    daemon.start().ready()
+    daemon.start().follows()
     churn.wait_for(1500 if not world.long else 30_000, timeout=600)
     churn.stop()
     rows = world.agree(daemon)

@@ -9,7 +9,7 @@ VERSIONS = (15, 18)
 def run(world):
     server, daemon = world.shop()
     server.sql("INSERT INTO shop.plain SELECT g, 'old', 0 FROM generate_series(1, 200) g")
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     server.sql(
         "BEGIN",
@@ -27,7 +27,7 @@ def run(world):
         "INSERT INTO shop.plain (id, priority) VALUES (1002, 9)",
         "INSERT INTO shop.plain (id) VALUES (1003)",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     query = "SELECT count(*) FROM {t} WHERE priority = 3"
     defaults = lake.scalar(daemon.warehouse, "shop.plain", query)

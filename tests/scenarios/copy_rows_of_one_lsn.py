@@ -14,7 +14,7 @@ VERSIONS = (15, 18)
 def run(world):
     server, daemon = world.shop()
     server.sql("SELECT pg_create_logical_replication_slot('witness', 'test_decoding')")
-    daemon.start().ready()
+    daemon.start().follows()
     rounds = world.rounds()
     for number in range(rounds):
         first = number * 10
@@ -28,7 +28,7 @@ def run(world):
         elif how == 2:
             world.until(lambda first=first: held(daemon, first) > 0, "the rows to arrive")
             daemon.kill()
-        daemon.start().ready()
+        daemon.start().follows()
     positions = server.sql(
         """SELECT lsn::text, count(*) FROM pg_logical_slot_peek_changes('witness', NULL, NULL)
            WHERE data LIKE 'table shop.plain: INSERT%' GROUP BY lsn"""

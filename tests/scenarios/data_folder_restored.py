@@ -16,7 +16,7 @@ def run(world):
     server.stop()
     server.copy_data(copy)
     server.start()
-    daemon.start().ready()
+    daemon.start().follows()
     server.sql(
         "INSERT INTO shop.plain SELECT g, 'lost by the restore', 0 FROM generate_series(5001, 5100) g",
         "UPDATE shop.plain SET note = 'lost by the restore' WHERE id % 3 = 0",

@@ -13,7 +13,7 @@ def run(world):
         "INSERT INTO shop.full SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 50) g",
         "INSERT INTO shop.pair SELECT repeat(md5(g::text), 100), g, 'north' FROM generate_series(1, 50) g",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     for number in range(6):
         low, high = number * 8 + 1, number * 8 + 8
@@ -34,7 +34,7 @@ def run(world):
             daemon.kill()
         server.sql("BEGIN", *statements, "COMMIT")
         if number % 2:
-            daemon.start().ready()
+            daemon.start().follows()
         rows = world.agree(daemon)
     assert lake.scalar(daemon.warehouse, "shop.plain", "SELECT count(*) FROM {t} WHERE id >= 1000") == 0
     daemon.stop()

@@ -22,6 +22,7 @@ def run(world):
     rows = gap.accept(world, daemon)
     assert lake.scalar(daemon.warehouse, "shop.plain", gone) == 1
     # The swept keys can come back, and changes after the sweep are newer than it.
+    daemon.start()
     server.sql(
         "INSERT INTO shop.plain SELECT g, 'back', 0 FROM generate_series(200, 220) g",
         "DELETE FROM shop.plain WHERE id = 150",

@@ -25,7 +25,7 @@ def run(world):
     for number in range(rounds):
         daemon = world.daemon(server, tables, name=f"round{number}")
         server.sql(f"CREATE PUBLICATION {daemon.publication} FOR TABLE {', '.join(tables)}")
-        daemon.start().ready()
+        daemon.start().follows()
         with locks[0], locks[1]:
             rows += world.agree(daemon)
         daemon.stop()

@@ -9,7 +9,7 @@ def run(world):
     server.sql("CREATE DATABASE other")
     server.sql("CREATE TABLE filler (id int, data text)", database="other")
     server.sql("CREATE TABLE public.filler (id int, data text)")
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     for database in ("other", "postgres"):
         for _ in range(4):

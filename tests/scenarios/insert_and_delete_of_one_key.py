@@ -8,7 +8,7 @@ VERSIONS = (15, 18)
 def run(world):
     server, daemon = world.shop()
     server.sql("INSERT INTO shop.swap SELECT g, 'old', g FROM generate_series(1, 12) g")
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     insert = "INSERT INTO shop.swap VALUES ({k}, 'new', 0)"
     delete = "DELETE FROM shop.swap WHERE id = {k}"
@@ -34,7 +34,7 @@ def run(world):
     daemon.kill()
     for key, statements in enumerate(cases.values(), 7):
         server.sql("BEGIN", *(statement.format(k=key) for statement in statements), "COMMIT")
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     daemon.stop()
     return f"{'; '.join(cases)}: one by one and in one batch, {rows} rows agree"

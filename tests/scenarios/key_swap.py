@@ -11,7 +11,7 @@ def run(world):
         "INSERT INTO shop.plain SELECT g, 'row ' || g, g FROM generate_series(1, 60) g",
         "INSERT INTO shop.pair SELECT repeat(md5(g::text), 100), g, 'north' FROM generate_series(1, 60) g",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     shapes = {
         "two keys, one statement": [swap(1, 2)],
@@ -42,12 +42,12 @@ def run(world):
             daemon.kill()
         server.sql("BEGIN", *statements, "COMMIT")
         if number % 2:
-            daemon.start().ready()
+            daemon.start().follows()
         rows = world.agree(daemon)
     daemon.kill()
     for statements in shapes.values():
         server.sql("BEGIN", *statements, "COMMIT")
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     daemon.stop()
     return f"{len(shapes)} shapes ({'; '.join(shapes)}), one by one and all in one batch; {rows} rows agree"

@@ -21,7 +21,7 @@ KINDS = {
 
 def run(world):
     server, daemon = world.shop()
-    daemon.start().ready()
+    daemon.start().follows()
     churn = Churn(server, world.seed()).start()
     wanted, hits = world.rounds(), []
     for _ in range(wanted):
@@ -29,7 +29,7 @@ def run(world):
         kind = world.rng.choice(sorted(KINDS))
         hits.append(kill_at(world, daemon, kind))
         world.acknowledged_is_durable(daemon, churn)
-        daemon.start().ready()
+        daemon.start().follows()
     churn.stop()
     rows = world.agree(daemon)
     daemon.stop()

@@ -13,7 +13,7 @@ SECONDS = 60
 
 def run(world):
     server, daemon = world.shop()
-    daemon.start().ready()
+    daemon.start().follows()
     churn = Churn(server, world.seed()).start()
     kills = world.rounds()
     durable = 0
@@ -22,7 +22,7 @@ def run(world):
         time.sleep(world.rng.uniform(0, 0.5))
         daemon.kill()
         durable = max(durable, world.acknowledged_is_durable(daemon, churn))
-        daemon.start().ready()
+        daemon.start().follows()
     churn.stop()
     rows = world.agree(daemon)
     daemon.stop()

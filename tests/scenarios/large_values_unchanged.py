@@ -12,7 +12,7 @@ def run(world):
         "INSERT INTO shop.pair SELECT repeat(md5(g::text), 200), g, 'north' FROM generate_series(1, 60) g",
         "INSERT INTO shop.full SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 60) g",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     server.sql("INSERT INTO shop.pair SELECT repeat(md5(g::text), 200), g, 'streamed' FROM generate_series(61, 120) g")
     world.agree(daemon)
     daemon.kill()
@@ -38,7 +38,7 @@ def run(world):
         "INSERT INTO shop.pair SELECT NULL, g, 'fresh' FROM generate_series(1, 5) g",
         "UPDATE shop.pair SET n = 4 WHERE region = 'fresh'",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     held = lake.scalar(daemon.warehouse, "shop.pair", "SELECT count(*) FROM {t} WHERE length(payload) > 5000")
     assert held > 50, "the lake holds hardly any large value, so nothing was proven"

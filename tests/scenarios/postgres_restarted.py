@@ -10,7 +10,7 @@ SECONDS = 60
 
 def run(world):
     server, daemon = world.shop()
-    daemon.start().ready()
+    daemon.start().follows()
     pid = daemon.process.pid
     churn = Churn(server, world.seed()).start()
     modes = ["fast", "immediate", "kill"]
@@ -18,10 +18,10 @@ def run(world):
         churn.wait_for(world.rng.randint(50, 150))
         server.stop(mode)
         time.sleep(world.rng.uniform(0.2, 2))
-        world.until(lambda: daemon.get("/readyz")[0] == 503, f"the daemon to say that it lost its server ({mode})")
+        world.until(lambda: daemon.source_state() != "streaming", f"the daemon to say that it lost its server ({mode})")
         assert daemon.get("/livez")[0] == 200, "a lost server is no reason to restart the daemon"
         server.start()
-        daemon.ready()
+        daemon.follows()
     churn.wait_for(50)
     churn.stop()
     rows = world.agree(daemon)

@@ -19,7 +19,7 @@ def run(world):
         "INSERT INTO shop.plain SELECT g, 'first', 0 FROM generate_series(1, 40) g",
         "INSERT INTO shop.swap SELECT g, 'first', 0 FROM generate_series(1, 10) g",
     )
-    daemon.start().ready()
+    daemon.start().follows()
     prepare(
         server,
         "early",
@@ -38,7 +38,7 @@ def run(world):
     world.agree(daemon)
     daemon.kill()
     server.sql("COMMIT PREPARED 'early'", "UPDATE shop.plain SET n = n + 1 WHERE id <= 10")
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     server.sql("ROLLBACK PREPARED 'never'")
     server.restart("fast")

@@ -18,7 +18,7 @@ NESTED = """DO $$ BEGIN
 def run(world):
     server, daemon = world.shop()
     server.sql("INSERT INTO shop.plain SELECT g, 'kept', 0 FROM generate_series(1, 100) g")
-    daemon.start().ready()
+    daemon.start().follows()
     server.sql(
         "BEGIN",
         "UPDATE shop.plain SET note = 'one' WHERE id <= 10",

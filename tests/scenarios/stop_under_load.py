@@ -10,7 +10,7 @@ SECONDS = 30
 
 def run(world):
     server, daemon = world.shop()
-    daemon.start().ready()
+    daemon.start().follows()
     churn = Churn(server, world.seed()).start()
     slowest = 0.0
     for _ in range(3):
@@ -21,7 +21,7 @@ def run(world):
         active = server.value(f"SELECT active FROM pg_replication_slots WHERE slot_name = '{daemon.slot}'")
         assert active is False, "the slot is still in use after the daemon ended"
         world.acknowledged_is_durable(daemon, churn)
-        daemon.start().ready()
+        daemon.start().follows()
     churn.stop()
     rows = world.agree(daemon)
     # Right after the start as well, in the middle of whatever it does first.

@@ -8,7 +8,7 @@ def run(world):
     server, daemon = world.shop()
     fill = "INSERT INTO shop.plain SELECT g, 'note', 0 FROM generate_series(1, 500) g"
     server.sql(fill, "INSERT INTO shop.pair SELECT 'p', g, 'north' FROM generate_series(1, 50) g")
-    daemon.start().ready()
+    daemon.start().follows()
     world.agree(daemon)
     server.sql("TRUNCATE shop.plain, shop.pair")
     world.agree(daemon)
@@ -19,11 +19,11 @@ def run(world):
         "INSERT INTO shop.plain VALUES (7, 'after', 1)", "UPDATE shop.plain SET n = 2", "COMMIT",
         "INSERT INTO shop.plain VALUES (8, 'later', 1)",
     )  # fmt: skip
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     server.sql(fill.replace("1, 500", "100, 500"))
     daemon.kill()
-    daemon.start().ready()
+    daemon.start().follows()
     rows = world.agree(daemon)
     server.sql("BEGIN", "TRUNCATE shop.plain", "ROLLBACK")
     rows = world.agree(daemon)
