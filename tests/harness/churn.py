@@ -149,7 +149,7 @@ class Session:
             # Counting on from what the table holds: a commit may have come through unseen.
             self.connection = self.server.connect(self.database)
             cursor = self.connection.cursor()
-            cursor.execute("SET lock_timeout = '300ms'")
+            cursor.execute("SET lock_timeout = '60ms'")
             cursor.execute("SELECT coalesce(max(n), -1) FROM shop.marker WHERE session = %s", (self.number,))
             self.next = max(self.next, cursor.fetchone()[0] + 1)
         return self.connection.cursor()
@@ -159,7 +159,7 @@ class Session:
         cursor = self.cursor()
         n, self.next = self.next, self.next + 1
         try:
-            if self.prepared and self.rng.random() < 0.3:
+            if self.prepared and self.rng.random() < 0.6:
                 self.settle_one(cursor)
             cursor.execute("BEGIN")
             for _ in range(self.steps()):
