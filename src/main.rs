@@ -10,6 +10,7 @@ mod exit;
 mod gap;
 mod http;
 mod log;
+mod memory;
 mod metrics;
 mod progress;
 mod run;
@@ -26,6 +27,7 @@ use args::{Args, Command, GapCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    memory::give_back();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

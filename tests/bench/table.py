@@ -13,7 +13,7 @@ INSERT INTO {name} SELECT
     (i * 7919 % 10000000) / 100.0, md5(i::text) || left(md5((i + 1)::text), 28), ARRAY['web', 'tag' || i % 50],
     '2026-01-01'::timestamptz + i * interval '1 second', '2026-02-01'::timestamptz + i * interval '1 second',
     i % 3 = 0, i * 0.001, jsonb_build_object('channel', 'app', 'items', i % 9, 'note', left(md5(i::text), 30))
-FROM generate_series({first}, {last}) i
+FROM generate_series({first}::bigint, {last}::bigint) i
 """
 
 # Each transaction updates 100 neighbouring rows; the places are spread over the table.

@@ -163,8 +163,8 @@ impl Worker {
         for table in &self.handed.tables {
             self.context.status.begin_table(&table.table, 0, table.finished);
         }
-        let unread = |table: &Arc<TableInfo>| !self.handed.table(table.oid).is_some_and(|known| known.finished);
-        let unread: Vec<_> = tables.into_iter().filter(unread).collect();
+        let unread = |table: &TableInfo| !self.handed.table(table.oid).is_some_and(|known| known.finished);
+        let unread: HashSet<u32> = tables.iter().filter(|table| unread(table)).map(|table| table.oid).collect();
         if unread.is_empty() {
             self.handed.phase = Phase::Stream;
             return Ok(());
@@ -175,7 +175,10 @@ impl Worker {
         let name = format!("{}_slice_{:08x}", slot.get(..48).unwrap_or(slot), random());
         let slot = slot::create_temporary(&mut connection, &name).await?;
         let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
-        self.read_slice(connection, &server, unread, slot.position, &snapshot).await
+        // Looked up again: a column that was added and filled before the slice is in none of the changes to come.
+        let mut tables = self.catalog.load().await?;
+        tables.retain(|table| unread.contains(&table.oid));
+        self.read_slice(connection, &server, tables, slot.position, &snapshot).await
     }
 
     async fn read_slice(

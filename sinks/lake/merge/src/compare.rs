@@ -6,10 +6,11 @@
 //! is a matter for tests that do not share the decoder.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{Array as _, ArrayRef};
+use arrow_array::{Array, ArrayRef};
 use walbrook_config::TableMode;
 use walbrook_model::{Change, Error, Op, Result, Seq, Value};
 use xxhash_rust::xxh3::xxh3_128;
@@ -132,7 +133,7 @@ impl Comparison {
             let mut first = 0u32;
             for columns in data_file::scan_present(&path, &ids)? {
                 let columns = columns?;
-                let rows = columns.iter().flatten().next().map_or(0, |column| column.len());
+                let rows = columns.iter().flatten().next().map_or(0, Array::len);
                 let fill = |(column, field): (&Option<ArrayRef>, &crate::layout::LakeField)| match column {
                     Some(column) => Ok(Arc::clone(column)),
                     None => repeat(field, rows),
@@ -188,7 +189,7 @@ impl Side {
         let cells = columns.iter().map(|column| Cells::new(column.as_ref())).collect::<Result<Vec<_>>>()?;
         let key: Vec<&Cells<'_>> = key.iter().filter_map(|place| cells.get(*place)).collect();
         let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
-        for row in (0..columns.first().map_or(0, |column| column.len())).filter(|row| live(*row)) {
+        for row in (0..columns.first().map_or(0, Array::len)).filter(|row| live(*row)) {
             key_bytes.clear();
             for cell in &key {
                 canonical(&cell.value(row)?, &mut key_bytes);
@@ -250,7 +251,9 @@ fn canonical(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::List(items) => {
             out.push(13);
             out.extend_from_slice(&(items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| canonical(item, out));
+            for item in items {
+                canonical(item, out);
+            }
         }
     }
 }
@@ -263,7 +266,10 @@ fn print(value: &Value<'_>) -> String {
         Value::Decimal(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
         Value::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).to_string(),
-        Value::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Value::Bytes(bytes) => bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }),
         other => format!("{other:?}"),
     }
 }

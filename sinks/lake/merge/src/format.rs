@@ -21,6 +21,14 @@ pub struct LakeName {
     pub name: String,
 }
 
+impl LakeName {
+    /// The lake table of a source table.
+    pub fn of(settings: &walbrook_config::Lake, table: &walbrook_model::TableId) -> Self {
+        let namespace = settings.namespace.clone().unwrap_or_else(|| table.schema.clone());
+        Self { namespace, name: table.name.clone() }
+    }
+}
+
 impl std::fmt::Display for LakeName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.namespace, self.name)
