@@ -312,3 +312,55 @@ pub(crate) fn failed(error: io::Error, path: &Path) -> Error {
         _ => Error::transient("file access failed").on(on).because(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn of_many_writers_of_a_version_one_publishes() {
+        let warehouse = tempfile::tempdir().unwrap();
+        let root = warehouse.path().canonicalize().unwrap();
+        let folder = Folder::new(root.join("lake/orders"));
+        folder.create(&root).unwrap();
+        for version in 1..=50 {
+            let start = Barrier::new(4);
+            let publish = |writer: u8| {
+                let draft = folder.draft_path();
+                write_all(&[(&draft, &[writer; 1000])]).unwrap();
+                start.wait();
+                folder.publish(version, &draft).unwrap().then_some(writer)
+            };
+            let winners: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|writer| scope.spawn(move || publish(writer))).collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(winners.len(), 1);
+            assert_eq!(read(&folder.version_path(version)).unwrap(), [winners[0]; 1000]);
+        }
+        assert_eq!(folder.newest().unwrap(), Some(50));
+    }
+
+    #[test]
+    fn a_location_is_a_local_path_or_an_error() {
+        let check = |location: &str, path: &str| assert_eq!(local_path(location).unwrap(), Path::new(path));
+        check("file:///a/b", "/a/b");
+        check("file:/a/b", "/a/b");
+        check("/a/b%20c", "/a/b%20c");
+        for location in ["s3://bucket/a", "a/b", "file:a", "", "hdfs://host/a", "file://host/a"] {
+            assert!(local_path(location).is_err(), "{location}");
+        }
+    }
+
+    /// What lies outside of the table's folder is never deleted.
+    #[test]
+    fn only_files_below_the_folder_are_its_own() {
+        let folder = Folder::new(PathBuf::from("/wh/ns/t"));
+        assert!(folder.own_path("file:///wh/ns/t/data/x").is_some());
+        for location in ["/wh/ns/t2/x", "/wh/ns/t/../t2/x", "/wh/ns", "s3://wh/ns/t/x", "/wh/ns/t/./../../x"] {
+            assert!(folder.own_path(location).is_none(), "{location}");
+        }
+    }
+}

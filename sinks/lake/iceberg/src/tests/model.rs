@@ -10,6 +10,7 @@ use walbrook_lake_merge::layout::{LakeField, LakeType};
 
 use super::oracle;
 use super::support::{Warehouse, commit, data_file};
+use crate::manifest::Entry;
 use crate::table::Table;
 
 #[derive(Clone, Debug)]
@@ -154,9 +155,13 @@ fn check_same(a: &Table, b: &Table) {
     assert_eq!(a.state().snapshot, b.state().snapshot);
     assert_eq!(a.loaded.tree.totals, b.loaded.tree.totals);
     assert_eq!(a.loaded.tree.puffins, b.loaded.tree.puffins);
-    let row_id = |table: &Table, path: &str| table.loaded.tree.files[path].entry.first_row_id;
+    let entry = |entry: &Entry| (entry.snapshot_id, entry.sequence, entry.file_sequence, entry.first_row_id);
+    let entries = |table: &Table, path: &str| {
+        let file = &table.loaded.tree.files[path];
+        (entry(&file.entry), file.vector.as_ref().map(|vector| entry(&vector.entry)))
+    };
     for path in a.loaded.tree.files.keys() {
-        assert_eq!(row_id(a, path), row_id(b, path));
+        assert_eq!(entries(a, path), entries(b, path));
     }
 }
 
