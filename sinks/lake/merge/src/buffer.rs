@@ -4,6 +4,11 @@
 //! of bounded size, so that no column outgrows Arrow's 32-bit offsets and growing a builder never copies much. Rows are
 //! numbered across chunks in the order of their arrival; at a commit the rows that won are selected by number.
 //!
+//! Measured with `examples/write_rows.rs` on a busy machine with 2 cores, 12 columns and 333 bytes a row: decoding and
+//! building 0.4-0.5 us a row, selecting half of the rows 0.05-0.1 us, encoding, compressing and syncing the file
+//! 0.65-0.8 us; 43 bytes a row on disk. `examples/merge_rows.rs`, the whole sink with guard and index, 1 M rows: 2.1 us
+//! an insert or random update, 0.6 us an update of a hot key, 0.9 us a delete; 4-6 M keys/s read back at a start.
+//!
 //! Invariant: all columns have the same length. A row that cannot be decoded keeps its number and is never selected.
 
 use std::sync::Arc;
