@@ -31,10 +31,10 @@ mod status;
 mod store;
 mod stored;
 mod table;
-mod upsert;
-pub mod vector;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod upsert;
+pub mod vector;
 
 pub use sink::LakeSink;
 pub use status::{Status, Stopped, TableStatus};
