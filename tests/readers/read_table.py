@@ -27,6 +27,7 @@ each row. A row is `name=value` of every column in the order of the schema, join
 import argparse
 import decimal
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -113,7 +114,7 @@ def arrow_rows(table, schema):
             return array.cast(pa.timestamp("us", kind.tz)).cast(pa.int64()).to_pylist()
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             items, offsets = plain(array.values), array.offsets.to_pylist()
-            lists = [items[a:b] for a, b in zip(offsets, offsets[1:])]
+            lists = [items[a:b] for a, b in itertools.pairwise(offsets)]
             return [cell if valid else None for cell, valid in zip(lists, array.is_valid().to_pylist(), strict=True)]
         return array.to_pylist()
 
@@ -238,8 +239,8 @@ def main():
         expected = json.loads(line)
         try:
             good, word = verdict(read_table(read, expected["path"]), expected)
-        except Exception as error:  # An engine may fail in any way; that is a finding as well.
-            good, word = False, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        except Exception as error:  # noqa: BLE001 - an engine may fail in any way, and that is a finding
+            good, word = False, f"{type(error).__name__}: {str(error)[:200]}"
         differ += good is False or (good is None and args.strict)
         print(f"{args.engine:10} {expected.get('table', expected['path']):28} {expected['count']:8} {word}")
     return 1 if differ else 0

@@ -69,6 +69,10 @@ impl FolderCatalog {
         let mut metadata = Metadata::new(folder.location(), schema, layout.last_id, now_ms());
         metadata.properties = default_properties(self.keep_snapshots);
         metadata.properties.extend(schema::key_ids(layout).map(|ids| (KEY_IDS.to_owned(), ids)));
+        if layout.fields.iter().any(|field| field.name == load::SEQ) {
+            // Other engines leave out the bounds of columns behind the hundredth.
+            metadata.properties.insert(format!("write.metadata.metrics.column.{}", load::SEQ), "full".to_owned());
+        }
         plan::set_properties(&mut metadata, properties)?;
         metadata.check()?;
         Ok(metadata)

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A version is published by a hard link, which fails if the version exists: of two writers one wins, and no reader
-//! ever sees half a file. Old versions are deleted in ascending order, so as long as version N is there after N + 1 was
+//! ever sees half a file (Hadoop's own catalog looks before it renames, so that of two writers at the same moment, one of
+//! them Spark, the other one's commit can be lost: schedule its maintenance while the daemon rests). Old versions are deleted in ascending order, so as long as version N is there after N + 1 was
 //! published, N + 1 followed the newest version.
 
 use std::fs::{self, File};

@@ -18,7 +18,7 @@ use crate::schema::KEY_IDS;
 use crate::tree::{Manifest, Tracked, Tree, Vector};
 
 /// The column that holds the order token.
-const SEQ: &str = "_seq";
+pub(crate) const SEQ: &str = "_seq";
 
 /// A version of a table, in memory.
 #[derive(Debug)]

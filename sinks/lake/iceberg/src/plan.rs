@@ -123,6 +123,9 @@ fn set_layout(metadata: &mut Metadata, state: &TableState, layout: &Layout) -> R
 
 fn check(base: &Base, commit: &Commit) -> Result<()> {
     let refuse = |what: &str, path: &str| Err(Error::bug(what).on(path));
+    if commit.id.is_nil() {
+        return refuse("a commit without an id", &base.folder.location());
+    }
     let mut added = HashMap::new();
     for file in &commit.added {
         if base.tree.files.contains_key(file.path.as_str()) || added.insert(file.path.as_str(), file.rows).is_some() {

@@ -166,7 +166,7 @@ impl TableFormat for Table {
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<Outcome> {
-        if self.loaded.metadata.holds(commit.id) {
+        if !commit.id.is_nil() && self.loaded.metadata.holds(commit.id) {
             return Ok(Outcome::Committed);
         }
         let mut plan = self.plan(&commit)?;

@@ -180,6 +180,7 @@ async fn a_commit_that_contradicts_the_table_is_refused() {
         ("behind the end", deleted(&file.path, &[3, 10])),
         ("a row comes back", deleted(&file.path, &[4])),
         ("reserved property", property("format-version", "2")),
+        ("no id", Commit { id: uuid::Uuid::nil(), ..append(vec![data_file(&table, 1, 2)]) }),
     ];
     let before = warehouse.files("metadata");
     for (what, commit) in bad {
