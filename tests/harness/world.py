@@ -1,5 +1,6 @@
 """What one scenario has: a folder, ports, a random source, its servers and daemons, and the common questions."""
 
+import itertools
 import random
 import time
 
@@ -16,7 +17,7 @@ class World:
         self.folder = folder
         self.rng = random.Random(seed)
         self.long = long
-        self._ports = iter(ports)
+        self._ports = itertools.cycle(ports)
         self._template = template
         self._servers = []
         self._daemons = []
@@ -94,7 +95,8 @@ class World:
         return lake.compare(daemon.server, daemon.warehouse, tables or daemon.tables)
 
     def acknowledged_is_durable(self, daemon, churn):
-        """The daemon being dead: all churn transactions below the acknowledged position are in the lake."""
+        """The daemon being dead: all churn transactions below the acknowledged position are in the lake. It must have
+        caught up before the churn began, for a new slot begins at a position that nobody acknowledged."""
         expected = churn.acknowledged_below(self.confirmed(daemon))
         query = "SELECT list((session, n)) FROM {t}"
         held = {

@@ -22,6 +22,7 @@ KINDS = {
 def run(world):
     server, daemon = world.shop()
     daemon.start().follows()
+    world.caught_up(daemon)
     churn = Churn(server, world.seed()).start()
     wanted, hits = world.rounds(), []
     for _ in range(wanted):

@@ -14,6 +14,7 @@ SECONDS = 60
 def run(world):
     server, daemon = world.shop()
     daemon.start().follows()
+    world.caught_up(daemon)
     churn = Churn(server, world.seed()).start()
     kills = world.rounds()
     durable = 0

@@ -11,6 +11,7 @@ SECONDS = 30
 def run(world):
     server, daemon = world.shop()
     daemon.start().follows()
+    world.caught_up(daemon)
     churn = Churn(server, world.seed()).start()
     slowest = 0.0
     for _ in range(3):
