@@ -50,6 +50,7 @@ pub(crate) fn expire(metadata: &mut Metadata, keep: u32) -> Expired {
     };
     let mut snapshots: Vec<_> = metadata.snapshots.iter().filter(is_expired).cloned().collect();
     snapshots.sort_by_key(|snapshot| snapshot.sequence_number);
+    // The expired ones too: what a snapshot that was rolled back took away is live.
     let one_line = named.is_empty() && metadata.snapshots.iter().all(|snapshot| line.contains(&snapshot.snapshot_id));
     let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.snapshot_id).collect();
     metadata.remove_snapshots(&ids);

@@ -194,14 +194,14 @@ impl Loaded {
         let (Some(offset), Some(bytes), Some(data_file)) = place else {
             return Err(Error::data("a deletion vector without its place"));
         };
-        self.tree.totals.vectors += 1;
-        self.tree.totals.deleted_records += read.entry.records;
-        self.tree.totals.bytes += read.entry.bytes;
         let Some((path, _)) = self.tree.files.get_key_value(data_file.as_str()) else {
             manifest.dangling.push(read.entry);
             return Ok(());
         };
         let path = Arc::clone(path);
+        self.tree.totals.vectors += 1;
+        self.tree.totals.deleted_records += read.entry.records;
+        self.tree.totals.bytes += read.entry.bytes;
         manifest.live.push(Arc::clone(&path));
         let puffin: Arc<str> = read.file.path.into();
         *self.tree.puffins.entry(Arc::clone(&puffin)).or_default() += 1;

@@ -136,6 +136,38 @@ async fn a_tag_keeps_its_snapshot_and_its_files() {
     oracle::check(&table);
 }
 
+/// A snapshot that was rolled back took files away that are live again.
+#[tokio::test]
+async fn a_rollback_costs_no_file() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(BTreeMap::new()).await;
+    for number in 0..2 {
+        let next = append(vec![data_file(&table, 20, number + 1)]);
+        commit(&mut table, next).await;
+    }
+    let good = table.state().snapshot.unwrap();
+    let removed = table.state().files.iter().map(|live| live.file.path.clone()).collect();
+    commit(&mut table, Commit { removed, ..append(vec![]) }).await;
+    let bad = table.state().snapshot.unwrap();
+    change(&warehouse, &mut table, |metadata| {
+        metadata["current-snapshot-id"] = json!(good);
+        metadata["refs"]["main"]["snapshot-id"] = json!(good);
+        let log = metadata["snapshot-log"].as_array_mut().unwrap();
+        log.push(json!({"snapshot-id": good, "timestamp-ms": log[2]["timestamp-ms"]}));
+    })
+    .await;
+    assert_eq!(table.state().files.len(), 2);
+    for number in 2..12 {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let next = append(vec![data_file(&table, 20, number + 1)]);
+        commit(&mut table, next).await;
+        assert!(needed(&table).is_subset(&present(&warehouse)), "after commit {number}");
+        oracle::check(&table);
+    }
+    assert!(table.loaded.metadata.snapshot(bad).is_none());
+    assert_eq!(warehouse.open().await.state().files.len(), 12);
+}
+
 #[tokio::test]
 async fn gc_enabled_false_keeps_files() {
     let warehouse = Warehouse::new();

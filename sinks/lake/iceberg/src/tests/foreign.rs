@@ -99,6 +99,27 @@ async fn a_snapshot_of_another_writer_is_the_table() {
     assert_eq!(table.loaded.metadata.rest["unknown-to-us"], json!({"kept": true}));
 }
 
+/// Rewriting a data file may leave its deletion vector behind: it means nothing, and goes when its manifest does.
+#[tokio::test]
+async fn a_vector_of_a_file_that_is_gone_does_no_harm() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(BTreeMap::new()).await;
+    let file = data_file(&table, 9, 1);
+    let mut first = append(vec![file.clone()]);
+    first.deleted.insert(file.path.clone(), RoaringBitmap::from_iter([1]));
+    commit(&mut table, first).await;
+    let left = ContentFile::vector("file:///gone.puffin", 100, (4, 40), "file:///gone.parquet", 7);
+    add_snapshot(&table, Content::Deletes, &left);
+    table.reload().await.unwrap();
+    assert_eq!((table.state().files.len(), table.loaded.tree.totals.deleted_records), (1, 1));
+    for row in 2..6 {
+        let mut next = append(vec![data_file(&table, 2, u64::from(row))]);
+        next.deleted.insert(file.path.clone(), (1..row).collect());
+        commit(&mut table, next).await;
+        assert_eq!(warehouse.open().await.loaded.tree.totals, table.loaded.tree.totals);
+    }
+}
+
 #[tokio::test]
 async fn deletes_that_we_do_not_write_are_refused() {
     for (content, format, what) in [(1, "PARQUET", "position delete"), (2, "PARQUET", "equality delete")] {
