@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tracing::info;
 use walbrook_config::Config;
-use walbrook_model::{ErrorKind, Result, Sink as _};
+use walbrook_model::Result;
 
 use crate::exit;
 use crate::run::Pipeline;
@@ -26,11 +26,8 @@ pub(crate) async fn accept(config: Config, reason: &str) -> ExitCode {
 async fn write(config: Config, reason: &str) -> Result<()> {
     let pipeline = Pipeline::new(config)?;
     let mut sink = pipeline.lake_sink();
-    // A sink whose tables hold data without a checkpoint is one of the gaps that are accepted here.
-    let checkpoint = match sink.last_checkpoint().await {
-        Err(error) if error.kind() == ErrorKind::Gap => None,
-        checkpoint => checkpoint?,
-    };
+    // What the sink calls a gap of its own is accepted as well: only the record of the checkpoint counts here.
+    let checkpoint = sink.recorded_checkpoint().await?;
     let accepted = walbrook_source_postgres::accept_gap(&pipeline.config.postgres, checkpoint.as_ref(), reason).await?;
     sink.accept_gap(Some(accepted.checkpoint), &accepted.lineage, accepted.generation).await?;
     info!(reason, "gap accepted");

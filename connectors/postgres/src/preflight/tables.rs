@@ -204,7 +204,8 @@ pub(super) fn check_weak_partition(facts: &Facts) -> Option<Finding> {
     Some(Finding::error(object(&facts.id), what, remedy))
 }
 
-/// An unchanged cell that lies out of line is in the log only with a full identity.
+/// An unchanged cell that lies out of line is in the log only with a full identity. The merge fills it from the stored
+/// row, at the cost of reading it.
 pub(super) fn check_partial_updates(facts: &Facts, info: &TableInfo) -> Option<Finding> {
     let identified = !info.schema.key.is_empty() && !info.deferrable_key && facts.identity != ReplicaIdentity::Nothing;
     (info.partial_updates && identified && facts.weak_partition.is_none()).then(|| {
@@ -214,8 +215,9 @@ pub(super) fn check_partial_updates(facts: &Facts, info: &TableInfo) -> Option<F
         } else {
             format!("ALTER TABLE {table} REPLICA IDENTITY FULL")
         };
-        let what = "an update leaves large values that did not change out of the log, and the row is not complete";
-        Finding::error(object(&facts.id), what, remedy)
+        let what = "an update leaves large values that did not change out of the log: they are read from the lake's row, \
+                    which costs time; a full identity brings them along";
+        Finding { remedy: Some(remedy), ..Finding::info(object(&facts.id), what) }
     })
 }
 

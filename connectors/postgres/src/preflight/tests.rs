@@ -177,7 +177,7 @@ async fn each_table_that_cannot_be_captured_comes_with_its_remedy() {
         has(&findings, Error, "table public.nokey", &format!("{}; or give it a primary key", full("nokey")));
         has(&findings, Error, "table public.nothing", "ALTER TABLE \"public\".\"nothing\" REPLICA IDENTITY DEFAULT");
         has(&findings, Error, "table public.late", &full("late"));
-        has(&findings, Error, "table public.toast", &full("toast"));
+        has(&findings, Info, "table public.toast", &full("toast"));
         has(&findings, Error, "table public.parted", &full("parted_1"));
         has(&findings, Error, "table public.look", "take it out of source.postgres.tables.include");
         has(&findings, Error, "pattern public.missing", "correct source.postgres.tables.include");

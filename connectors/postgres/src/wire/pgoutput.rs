@@ -148,25 +148,11 @@ pub(crate) enum ReplicaIdentity {
 /// The row before a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Old {
-    /// Whether the cells outside the key are no data at all: the server sends them as null. [`Relation::key_only`]
-    /// says which they are.
+    /// Whether the cells outside the key are no data at all: the server sends them as null. The
+    /// relation says which they are.
     pub(crate) key_only: bool,
     /// The cells.
     pub(crate) row: Row,
-}
-
-impl Relation {
-    /// A key-only old row with every cell outside the key unchanged, which is what its null means.
-    pub(crate) fn key_only(&self, row: &Row) -> Row {
-        let mut builder = RowBuilder::with_capacity(row.len(), 0);
-        for index in 0..row.len() {
-            match self.columns.get(index) {
-                Some(column) if column.key => builder.push(row.cell(index)),
-                _ => builder.push_unchanged(),
-            }
-        }
-        builder.finish()
-    }
 }
 
 /// Decodes one message.

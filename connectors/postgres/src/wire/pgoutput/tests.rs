@@ -174,15 +174,6 @@ fn a_cell_is_a_place_in_the_message() {
 }
 
 #[test]
-fn a_key_only_row_carries_nothing_else() {
-    let (_, relation) = samples().swap_remove(3);
-    let Message::Relation(relation) = relation else { panic!("not a relation") };
-    let row = row(&[Cell::Data(b"2"), Cell::Null]);
-    let key = relation.key_only(&row);
-    assert_eq!([key.cell(0), key.cell(1)], [Cell::Data(b"2"), Cell::Unchanged]);
-}
-
-#[test]
 fn what_is_not_of_this_protocol_is_an_error_with_a_cause() {
     let binary = Wire::new(b'I').u32(7).u8(b'N').u16(1).u8(b'b').u32(1).u8(0);
     let error = check_refused(binary);
