@@ -139,7 +139,7 @@ def kill_group(group, number):
 
 
 def report(case, passed, seconds, output):
-    proof = output.rsplit("proved: ", 1)[-1].strip()
+    proof = " ".join(output.rsplit("proved: ", 1)[-1].split())
     if passed:
         print(f"ok      {case.name:<36} PostgreSQL {case.version}  {seconds:5.1f} s  proved: {proof}", flush=True)
     else:

@@ -22,7 +22,7 @@ def main():
     try:
         for version in VERSIONS:
             data = template(version, folder / f"template{version}")
-            servers.append(Server(version, folder / f"server{version}", free_port(), data).start())
+            servers.append(Server(version, folder / f"server{version}", free_port(), data, passwords=False).start())
         lines = [f"export WALBROOK_TEST_PG{server.version}=127.0.0.1:{server.port}\n" for server in servers]
         (folder / "env.part").write_text("".join(lines))
         (folder / "env.part").rename(folder / "env")

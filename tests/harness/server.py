@@ -91,7 +91,7 @@ def template(version, folder):
 class Server:
     """One PostgreSQL server. `connect` gives an autocommit connection as its administrator."""
 
-    def __init__(self, version, folder, port, data_template, settings=None):
+    def __init__(self, version, folder, port, data_template, settings=None, passwords=True):
         self.version = version
         self.port = port
         self.folder = folder
@@ -101,11 +101,12 @@ class Server:
         self.settings = SETTINGS | {"port": port, "unix_socket_directories": str(folder)} | (settings or {})
         folder.mkdir(parents=True)
         shutil.copytree(data_template, self.data)
-        self._allow_passwords()
+        if passwords:
+            self._ask_for_passwords()
         give(folder)
         (self.data).chmod(0o700)
 
-    def _allow_passwords(self):
+    def _ask_for_passwords(self):
         """Every role but the administrator must give its password, as on a real server."""
         rules = [f"local all {ADMIN} trust", f"host all {ADMIN} 127.0.0.1/32 trust"]
         rules += ["host all all 127.0.0.1/32 scram-sha-256"]
