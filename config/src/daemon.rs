@@ -76,7 +76,7 @@ pub(crate) static PIPELINE: Section = Section {
         },
         Setting {
             name: "buffer_bytes",
-            kind: Kind::Size { default: 32_000_000, min: 1_000_000, max: 4_000_000_000 },
+            kind: Kind::Size { default: 16_000_000, min: 1_000_000, max: 4_000_000_000 },
             doc: "Changes in memory between source and sink; when it is full, the source waits.",
             change: "Raise it when bursts stall the source and memory is free; lower it on a small machine.",
             since: "0.1",

@@ -45,7 +45,7 @@ fn what_is_not_set_has_its_default() {
     let (pipeline, postgres, lake) = (&config.pipeline, &config.postgres, &config.lake);
     assert_eq!(
         (pipeline.name.as_str(), pipeline.buffer_bytes, pipeline.parked_bytes),
-        ("shop", 32_000_000, 256_000_000)
+        ("shop", 16_000_000, 256_000_000)
     );
     assert_eq!(pipeline.grace_period, Duration::from_secs(25));
     assert_eq!((postgres.port, postgres.create_publication), (5432, true));
