@@ -2,10 +2,10 @@
 
 import threading
 import time
-from pathlib import Path
 
 import duckdb
 import psycopg2
+from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import StaticTable
 
 from . import measure, table
@@ -62,13 +62,14 @@ def lake_delays(daemon, since):
     newest = max((folder / "metadata").glob("v*.metadata.json"), key=lambda path: int(path.name[1:].split(".")[0]))
     lake = StaticTable.from_metadata(str(newest))
     committed = {snapshot.snapshot_id: snapshot.timestamp_ms / 1000 for snapshot in lake.metadata.snapshots}
-    entries = lake.inspect.entries().to_pylist()
+    manifests = lake.current_snapshot().manifests(lake.io)
+    entries = [entry for manifest in manifests for entry in manifest.fetch_manifest_entry(lake.io)]
     delays = []
     for entry in entries:
-        moment = committed.get(entry["snapshot_id"])
-        if moment is None or moment < since or entry["data_file"]["content"] != 0:
+        moment = committed.get(entry.snapshot_id)
+        if moment is None or moment < since or entry.data_file.content != DataFileContent.DATA:
             continue
-        path = str(Path(entry["data_file"]["file_path"].removeprefix("file://")))
+        path = entry.data_file.file_path.removeprefix("file://")
         times = duckdb.sql(f"SELECT epoch_us(_committed_at) FROM read_parquet('{path}')").fetchall()
         delays += [moment - time_us / 1e6 for (time_us,) in times if time_us / 1e6 >= since]
     return delays
