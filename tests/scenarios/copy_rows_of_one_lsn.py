@@ -26,7 +26,7 @@ def run(world):
             # Inside the commit interval: the rows are read, but not yet durable.
             daemon.kill()
         elif how == 2:
-            world.until(lambda first=first: held(daemon, first) > 0, "the rows to arrive")
+            world.until(lambda first=first: (held(daemon, first) or 0) > 0, "the rows to arrive")
             daemon.kill()
         daemon.start().follows()
     positions = server.sql(
@@ -52,5 +52,6 @@ def copy(server, first):
 
 
 def held(daemon, first):
+    """How many of the five rows the lake holds; `None` before the table is there."""
     query = f"SELECT count(*) FROM {{t}} WHERE id BETWEEN {first} AND {first + 4}"
     return lake.scalar(daemon.warehouse, "shop.plain", query)

@@ -226,7 +226,7 @@ async fn the_remedies_mend() {
                 mended += 1;
             }
         }
-        assert!(mended >= 9, "{mended}");
+        assert!(mended >= 7, "{mended}");
         let left = preflight(&database.settings).await;
         assert!(left.iter().all(|finding| finding.severity != Severity::Error), "{left:#?}");
         publication::ensure(&database.settings).await.unwrap();
