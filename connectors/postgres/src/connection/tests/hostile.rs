@@ -143,7 +143,8 @@ async fn challenging(challenge: &'static str, then: Vec<u8>) -> Postgres {
             let _ = socket.write_all(&authentication(10, b"SCRAM-SHA-256\0\0")).await;
             let Ok(first) = receive(&mut socket).await else { return };
             let first = String::from_utf8_lossy(&first).into_owned();
-            let nonce = first.split("r=").nth(1).unwrap();
+            // A nonce may hold anything but a comma, `r=` too.
+            let nonce = first.split_once("r=").unwrap().1;
             let challenge = challenge.replace("NONCE", nonce);
             let _ = socket.write_all(&authentication(11, challenge.as_bytes())).await;
             if receive(&mut socket).await.is_ok() {

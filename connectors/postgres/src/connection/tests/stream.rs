@@ -207,8 +207,8 @@ async fn an_idle_server_keeps_the_stream_alive_and_moving() {
 async fn a_consumer_that_sleeps_does_not_lose_the_connection() {
     for settings in servers("sleep") {
         let scene = Scene::new(&settings).await;
-        let mut stream = scene.start("SET wal_sender_timeout = '2s'").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        let mut stream = scene.start("SET wal_sender_timeout = '4s'").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(9)).await;
         run(&scene.admin, &format!("INSERT INTO {} VALUES (1, 'a')", scene.table)).await;
         assert_eq!(read(&mut stream, 1).await.len(), 4);
         drop(stream);
