@@ -35,10 +35,15 @@ def stands(world, daemon):
     return " ".join(body.split())
 
 
-def accept(world, daemon):
-    """Accepts the gap as an operator would; then source and lake agree. Gives the number of rows compared."""
+def accept(world, daemon, waiting=False):
+    """Accepts the gap as an operator would, with a daemon that is down or one that waits in the gap and must go on by
+    itself; then source and lake agree. Gives the number of rows compared."""
+    if waiting:
+        daemon.start().in_gap()
     daemon.accept_gap()
-    daemon.start().follows()
+    if not waiting:
+        daemon.start()
+    daemon.follows()
     rows = world.agree(daemon)
     assert daemon.metric("walbrook_gap") == 0, "the gap is accepted, but its metric still stands"
     daemon.stop()

@@ -14,5 +14,5 @@ def run(world):
         "UPDATE shop.plain SET note = 'after the gap' WHERE id % 3 = 1",
     )
     body = gap.stands(world, daemon)
-    rows = gap.accept(world, daemon)
+    rows = gap.accept(world, daemon, waiting=True)
     return f"gap ({body}); after accept {rows} rows agree"

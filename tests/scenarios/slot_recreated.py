@@ -17,5 +17,5 @@ def run(world):
     before = world.confirmed(daemon)
     body = gap.stands(world, daemon)
     assert world.confirmed(daemon) == before, "the foreign slot was acknowledged"
-    rows = gap.accept(world, daemon)
+    rows = gap.accept(world, daemon, waiting=True)
     return f"gap ({body}), slot unmoved; after accept {rows} rows agree"
