@@ -1,5 +1,5 @@
-"""A key is deleted and inserted again in one transaction: the lake ends with the new row, once; and with none if it is
-deleted after that."""
+"""A key is deleted and inserted again, in one transaction or in two: the lake ends with the new row, once; with none
+if it is deleted after that."""
 
 from harness import lake
 
@@ -37,5 +37,12 @@ def run(world):
             daemon.start().follows()
         rows = world.agree(daemon)
     assert lake.scalar(daemon.warehouse, "shop.plain", "SELECT count(*) FROM {t} WHERE id >= 1000") == 0
+    for _ in range(3):
+        server.sql("DELETE FROM shop.plain WHERE id <= 20", "DELETE FROM shop.pair WHERE number <= 20")
+        world.agree(daemon)
+        daemon.kill()
+        server.sql("INSERT INTO shop.plain SELECT g, 'back', 9 FROM generate_series(1, 20) g")
+        daemon.start().follows()
+        rows = world.agree(daemon)
     daemon.stop()
-    return f"6 transactions over 3 tables, half of them over a kill; {rows} rows agree"
+    return f"6 transactions over 3 tables, and 3 times in two commits, half of them over a kill; {rows} rows agree"
