@@ -1,17 +1,20 @@
 //! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Result, Seq, TableId};
+use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
+use crate::events;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
+use crate::tables::imprint::Imprint;
+use crate::tables::sight::{self, Sight};
 use crate::tables::{self, Described, TableInfo};
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
@@ -23,6 +26,8 @@ pub(crate) struct Catalog {
     types: TypeMap,
     tables: HashMap<u32, Arc<TableInfo>>,
     members: Members,
+    /// Whether something was remembered of a table since it was asked.
+    remembered: bool,
 }
 
 /// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
@@ -42,11 +47,38 @@ pub(crate) enum Found {
     Entries(Vec<(u32, Entry)>),
     /// A captured table that was never read.
     New(TableId),
+    /// A captured table whose changes cannot be handed over any more.
+    Stopped(Stop),
+}
+
+/// Why a table cannot go on: what the lake has of it is not what the source has, and no change will tell.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) table: TableId,
+    /// Of kind data, on the table, with the way on.
+    pub(crate) error: Error,
+}
+
+impl Stop {
+    fn new(table: &TableId, what: String) -> Self {
+        let error = Error::data(what).on(format!("table {table}")).remedy(
+            "`walbrook gap accept FILE --reason \"...\"` reads the tables again in a new snapshot; exclude the table \
+             (source.postgres.tables.exclude) to go on without it",
+        );
+        Self { table: table.clone(), error }
+    }
 }
 
 impl Catalog {
     pub(crate) fn new(settings: Arc<Postgres>) -> Self {
-        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new(), members: Members::default() }
+        Self {
+            settings,
+            session: None,
+            types: TypeMap::default(),
+            tables: HashMap::new(),
+            members: Members::default(),
+            remembered: false,
+        }
     }
 
     /// Looks at all captured tables, in order of their names.
@@ -69,15 +101,14 @@ impl Catalog {
     }
 
     /// What `relation` is, at the place of the log where it was sent.
-    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &Progress) -> Result<Found> {
+    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &mut Progress) -> Result<Found> {
         let oid = relation.oid;
+        let same = self.tables.get(&oid).filter(|table| table.same_shape(relation)).cloned();
+        // The root of many partitions is described with each of them: that it is looked at now and then is enough.
+        let looked_at = same.as_ref().is_some_and(|table| table.partitioned) && handed.imprints.contains_key(&oid);
         // A full identity does not show a change of the key.
-        let known = self
-            .tables
-            .get(&oid)
-            .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
-        if let Some(table) = known {
-            return self.captured(&table.clone(), handed).await;
+        if let Some(table) = same.filter(|table| table.replica_identity != ReplicaIdentity::Full) {
+            return self.captured(table, handed, !looked_at).await;
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
@@ -94,55 +125,145 @@ impl Catalog {
                     }
                     _ => Arc::new(table),
                 };
-                self.tables.insert(oid, table.clone());
-                self.captured(&table, handed).await
+                self.captured(table, handed, !looked_at).await
             }
         }
     }
 
     /// The rows of a partition come under its root, whose old rows may say less from here on.
-    async fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
+    async fn partition(&mut self, relation: &Relation, root: u32, handed: &mut Progress) -> Result<Found> {
         let ignored = (relation.oid, Entry::Ignored);
         let Some(table) = self.tables.get(&root) else {
             return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
         };
         let Some(weaker) = table.admits(relation)? else { return Ok(Found::Entries(vec![ignored])) };
-        let weaker = Arc::new(weaker);
-        self.tables.insert(root, weaker.clone());
-        Ok(match self.captured(&weaker, handed).await? {
+        Ok(match self.captured(Arc::new(weaker), handed, false).await? {
             Found::Entries(mut entries) => {
                 entries.push(ignored);
                 Found::Entries(entries)
             }
-            new @ Found::New(_) => new,
+            other => other,
         })
     }
 
-    async fn captured(&mut self, table: &TableInfo, handed: &Progress) -> Result<Found> {
-        let progress = handed.table(table.oid);
+    async fn captured(&mut self, table: Arc<TableInfo>, handed: &mut Progress, look: bool) -> Result<Found> {
+        let oid = table.oid;
+        self.tables.insert(oid, table.clone());
         let reads = self.settings.snapshot.mode != SnapshotMode::Never;
-        if reads && !progress.is_some_and(|known| known.finished) {
+        if reads && !handed.table(oid).is_some_and(|known| known.finished) {
             let client = self.session().await?;
             let publication = self.publication(&client).await?;
             self.session = Some(client);
             // A table that is not published any more is read when it is published again.
             return Ok(match publication {
-                Some(publication) if publication.member(table.oid).is_none() => {
-                    Found::Entries(vec![(table.oid, Entry::Ignored)])
-                }
+                Some(publication) if publication.member(oid).is_none() => Found::Entries(vec![(oid, Entry::Ignored)]),
                 _ => Found::New(table.schema.table.clone()),
             });
         }
+        let table = if look {
+            let id = table.schema.table.clone();
+            match self.look_at(table, handed).await? {
+                Ok(table) => table,
+                // Other columns are published than before: the table is read again.
+                Err(_) if reads && self.members_changed().await? => return Ok(Found::New(id)),
+                Err(stop) => return Ok(Found::Stopped(stop)),
+            }
+        } else {
+            table
+        };
         let captured = Captured {
             schema: table.schema.clone(),
-            start: progress.map_or(Seq::ZERO, |known| known.slice),
+            start: handed.table(oid).map_or(Seq::ZERO, |known| known.slice),
             projection: table.projection(),
             old_cells: table.old_cells(),
             weak_old_rows: table.weak_old_rows,
             nets: table.deferrable_key,
             fills: table.partial_updates && !table.deferrable_key,
         };
-        Ok(Found::Entries(vec![(table.oid, Entry::Captured(captured))]))
+        Ok(Found::Entries(vec![(oid, Entry::Captured(captured))]))
+    }
+
+    /// Looks at a table that the log describes: whether its stored values changed without an event, and what its added
+    /// columns hold in the rows that were there. `Err`: the table cannot go on.
+    async fn look_at(
+        &mut self,
+        table: Arc<TableInfo>,
+        handed: &mut Progress,
+    ) -> Result<std::result::Result<Arc<TableInfo>, Stop>> {
+        let id = &table.schema.table;
+        let sights = self.sights(&[table.oid]).await?;
+        let sight = sights.first();
+        if let Some(sight) = sight
+            && let Err(stop) = self.follow(sight, handed)
+        {
+            return Ok(Err(stop));
+        }
+        let Some(imprint) = handed.imprints.get(&table.oid) else { return Ok(Ok(table)) };
+        let told = match table.told(imprint, sight) {
+            Ok(told) => told,
+            Err(column) if sight.is_none() => {
+                events::values_untold(id, &column);
+                return Ok(Ok(table));
+            }
+            Err(column) => {
+                let what = format!(
+                    "column {column} was added with values that neither the log nor the catalogs hold for the rows that \
+                     were there"
+                );
+                return Ok(Err(Stop::new(id, what)));
+            }
+        };
+        self.tables.insert(told.oid, told.clone());
+        Ok(Ok(told))
+    }
+
+    /// Looks at all tables that are remembered: what is seen, and what cannot go on.
+    pub(crate) async fn look(&mut self, handed: &mut Progress) -> Result<(Vec<Sight>, Vec<Stop>)> {
+        let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
+        let oids: BTreeSet<u32> = read.chain(handed.imprints.keys().copied()).collect();
+        let sights = self.sights(&oids.into_iter().collect::<Vec<_>>()).await?;
+        let stops = sights.iter().filter_map(|sight| self.follow(sight, handed).err()).collect();
+        Ok((sights, stops))
+    }
+
+    /// Whether something was remembered since the last call.
+    pub(crate) fn remembered(&mut self) -> bool {
+        std::mem::take(&mut self.remembered)
+    }
+
+    async fn members_changed(&mut self) -> Result<bool> {
+        let client = self.session().await?;
+        let now = members(&client, &self.settings.publication).await?;
+        self.session = Some(client);
+        Ok(now != self.members)
+    }
+
+    async fn sights(&mut self, oids: &[u32]) -> Result<Vec<Sight>> {
+        let client = self.session().await?;
+        let sights = sight::look(&client, oids).await?;
+        self.session = Some(client);
+        Ok(sights)
+    }
+
+    /// Compares what is seen of a table with what is remembered, and remembers it. A table of which nothing is remembered
+    /// was never read, or under a checkpoint that had no imprints: it counts as read now.
+    fn follow(&mut self, sight: &Sight, handed: &mut Progress) -> std::result::Result<(), Stop> {
+        let next = if let Some(imprint) = handed.imprints.get(&sight.oid) {
+            let gone = imprint.gone(sight);
+            if gone > 0 {
+                events::partitions_gone(&sight.id, gone);
+            }
+            let captured = |name: &str| !self.settings.tables.leaves_out(&sight.id.schema, &sight.id.name, name);
+            imprint.follow(sight, captured).map_err(|what| Stop::new(&sight.id, what))?
+        } else {
+            let Some(table) = self.tables.get(&sight.oid) else { return Ok(()) };
+            Imprint::of(sight, |name| table.schema.column(name).is_some())
+        };
+        if handed.imprints.get(&sight.oid) != Some(&next) {
+            handed.imprints.insert(sight.oid, next);
+            self.remembered = true;
+        }
+        Ok(())
     }
 
     async fn publication(&self, client: &Client) -> Result<Option<Publication>> {

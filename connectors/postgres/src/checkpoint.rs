@@ -3,15 +3,21 @@
 //! - `position` is the end of a commit record (or an idle position that the server reported): the source resumes with
 //!   the transactions whose commit record begins **at or after** it. Commits lie back to back, so a transaction that
 //!   begins to commit exactly at `position` is new.
-//! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint.
+//! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint. Version 1 had
+//!   no imprints of the tables: they are taken at the next start.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use walbrook_model::{Checkpoint, Error, Lineage, Result, Seq, TableId};
 
+use crate::tables::imprint::Imprint;
 use crate::timeline::Switch;
 use crate::wire::Lsn;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that can be read.
+const VERSION_OLDEST: u32 = 1;
 
 /// How far the source is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +47,9 @@ pub(crate) struct Progress {
     /// Written by [`Progress::checkpoint_with`].
     #[serde(skip_serializing)]
     pub(crate) tables: Vec<TableProgress>,
+    /// What is remembered of the tables by number; written with `tables`.
+    #[serde(skip_serializing, default)]
+    pub(crate) imprints: BTreeMap<u32, Imprint>,
 }
 
 /// The tables' part of a checkpoint, written once for many: it is large and seldom changes.
@@ -116,6 +125,7 @@ impl Progress {
             emitted_max: Seq::ZERO,
             gaps: Vec::new(),
             tables: Vec::new(),
+            imprints: BTreeMap::new(),
         }
     }
 
@@ -129,7 +139,9 @@ impl Progress {
 
     /// The tables' part of [`Progress::to_checkpoint`].
     pub(crate) fn tables_json(&self) -> Result<TablesJson> {
-        serde_json::to_string(&self.tables).map(TablesJson).map_err(no_json)
+        let tables = serde_json::to_string(&self.tables).map_err(no_json)?;
+        let imprints = serde_json::to_string(&self.imprints).map_err(no_json)?;
+        Ok(TablesJson(format!(",\"tables\":{tables},\"imprints\":{imprints}}}")))
     }
 
     /// As [`Progress::to_checkpoint`], if `tables` are still the ones of this progress.
@@ -137,10 +149,8 @@ impl Progress {
         let mut json = serde_json::to_string(self).map_err(no_json)?;
         // The object is not closed yet.
         json.truncate(json.len().saturating_sub(1));
-        json.reserve_exact(tables.0.len() + 12);
-        json.push_str(",\"tables\":");
+        json.reserve_exact(tables.0.len());
         json.push_str(&tables.0);
-        json.push('}');
         Ok(Checkpoint::new(json))
     }
 
@@ -160,13 +170,14 @@ impl Progress {
                 .remedy("run the version of walbrook that wrote it, or name another pipeline")
         };
         let Versioned { version } = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
-        if version != VERSION {
+        if !(VERSION_OLDEST..=VERSION).contains(&version) {
             return Err(Error::config(format!(
                 "the sink's checkpoint has version {version}, this walbrook knows version {VERSION}"
             ))
             .remedy("run the version of walbrook that wrote it, or a newer one"));
         }
-        serde_json::from_str(checkpoint.as_str()).map_err(unreadable)
+        let progress = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
+        Ok(Self { version: VERSION, ..progress })
     }
 
     /// The log that it speaks of.
@@ -225,7 +236,23 @@ pub(crate) mod tests {
                 member: Some(16_501),
             }],
             gaps: vec![AcceptedGap { reason: "restored".into(), at_us: 5, generation: 2, left_at: Lsn(0x50) }],
+            imprints: BTreeMap::from([(16_384, imprint())]),
         }
+    }
+
+    fn imprint() -> Imprint {
+        let json = r#"{"numbers":3,"columns":[[1,"id","held"],[2,"\"x\"",{"told":null}],[3,"y",{"told":"{}"}],[4,"z","untold"]],
+            "heaps":[[16384,16390,0,18446744073709551615]],"types":{"16400":{"16402":"sad"}}}"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_first_version_has_no_imprints() {
+        let json = progress().to_checkpoint().unwrap().as_str().to_owned();
+        let (old, _) = json.split_once(",\"imprints\"").unwrap();
+        let old = format!("{old}}}").replace("\"version\":2", "\"version\":1");
+        let read = Progress::from_checkpoint(&Checkpoint::new(old)).unwrap();
+        assert_eq!(read, Progress { imprints: BTreeMap::new(), ..progress() });
     }
 
     #[test]
@@ -240,8 +267,8 @@ pub(crate) mod tests {
     fn what_is_not_known_is_refused() {
         let json = progress().to_checkpoint().unwrap().as_str().to_owned();
         let cases = [
-            (json.replace("\"version\":1", "\"version\":2"), "version 2"),
-            (json.replace("\"version\":1", "\"version\":1,\"shard\":4"), "unknown field"),
+            (json.replace("\"version\":2", "\"version\":3"), "version 3"),
+            (json.replace("\"version\":2", "\"version\":2,\"shard\":4"), "unknown field"),
             (json.replace("\"stream\"", "\"rewind\""), "unknown variant"),
             ("{}".to_owned(), "missing field"),
             ("gtid".to_owned(), "not one of a PostgreSQL source"),

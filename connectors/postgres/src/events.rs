@@ -43,6 +43,18 @@ pub(crate) fn membership_changed(table: &TableId) {
     warn!(%table, "table was taken out of the publication, it is read again once it is back");
 }
 
+pub(crate) fn table_stopped(table: &TableId, error: &Error) {
+    error!(%table, %error, "the table cannot go on");
+}
+
+pub(crate) fn partitions_gone(table: &TableId, partitions: usize) {
+    warn!(%table, partitions, "partitions were detached or dropped: no change tells, their rows stay in the lake");
+}
+
+pub(crate) fn values_untold(table: &TableId, column: &str) {
+    warn!(%table, column, "the table is gone: what rows had in a column that was added before is not known");
+}
+
 pub(crate) fn publication_changed() {
     info!("the tables of the publication changed");
 }

@@ -21,7 +21,7 @@ use walbrook_config::SnapshotMode;
 use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
-use crate::catalog::{Catalog, Found};
+use crate::catalog::{Catalog, Found, Stop};
 use crate::checkpoint::{Progress, TablesJson};
 use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
 use crate::continuity::{self, gap};
@@ -80,7 +80,8 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     events::stream_started(&settings.slot, resume.start, resume.covered);
     context.status.set_state(State::Streaming);
     let members = (settings.snapshot.mode != SnapshotMode::Never).then(|| catalog.members().clone());
-    let monitor = Monitor::start(context, members);
+    let (sights, stops) = catalog.look(handed).await?;
+    let monitor = Monitor::start(context, members, sights);
     let tables = handed.tables_json()?;
     let mut reader = Reader {
         context,
@@ -94,6 +95,7 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         idle_sent: Instant::now(),
         repeats: (Lsn::default(), 0),
     };
+    stops.into_iter().try_for_each(|stop| reader.stop_table(stop))?;
     reader.read(stream).await
 }
 
@@ -101,7 +103,7 @@ struct Reader<'a> {
     context: &'a Context,
     catalog: &'a mut Catalog,
     handed: &'a mut Progress,
-    /// Of `handed`; they do not change while a stream runs.
+    /// Of `handed`; written anew when the catalogs were looked at.
     tables: TablesJson,
     assembler: Assembler,
     monitor: Monitor,
@@ -125,6 +127,11 @@ impl Reader<'_> {
             if self.monitor.tables_changed() {
                 events::publication_changed();
                 return Ok(Ended::TablesChanged);
+            }
+            if self.monitor.shapes_changed() {
+                let (_, stops) = self.catalog.look(self.handed).await?;
+                self.remember()?;
+                stops.into_iter().try_for_each(|stop| self.stop_table(stop))?;
             }
             for frame in stream.next(self.wait()).await? {
                 if let Some(ended) = self.take(frame).await? {
@@ -182,7 +189,9 @@ impl Reader<'_> {
 
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
     async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
-        match self.catalog.entries(relation, self.handed).await? {
+        let found = self.catalog.entries(relation, self.handed).await?;
+        self.remember()?;
+        match found {
             Found::Entries(entries) => {
                 for (oid, entry) in entries {
                     self.assembler.describe(oid, entry)?;
@@ -193,7 +202,25 @@ impl Reader<'_> {
                 events::new_table(&table);
                 Ok(true)
             }
+            Found::Stopped(stop) => self.stop_table(stop).map(|()| false),
         }
+    }
+
+    /// Ends what can be said of a table.
+    ///
+    /// # Errors
+    /// Data: a stream cannot go on without one of its tables yet.
+    fn stop_table(&mut self, stop: Stop) -> Result<()> {
+        events::table_stopped(&stop.table, &stop.error);
+        Err(stop.error)
+    }
+
+    /// The next checkpoint has what was remembered of the tables.
+    fn remember(&mut self) -> Result<()> {
+        if self.catalog.remembered() {
+            self.tables = self.handed.tables_json()?;
+        }
+        Ok(())
     }
 
     /// Hands over what is pending, in batches.

@@ -160,6 +160,8 @@ impl Worker {
             }
             same && captured.contains(&table.oid)
         });
+        let Progress { tables: known, imprints, .. } = &mut self.handed;
+        imprints.retain(|oid, _| known.iter().any(|table| table.oid == *oid));
         for table in &self.handed.tables {
             self.context.status.begin_table(&table.table, 0, table.finished);
         }
@@ -194,6 +196,7 @@ impl Worker {
             .map_err(|error| Error::bug("a position does not fit").because(error))?;
         for table in &tables {
             self.handed.tables.retain(|known| known.oid != table.oid);
+            self.handed.imprints.remove(&table.oid);
             let (oid, id) = (table.oid, table.schema.table.clone());
             let member = self.catalog.members().tables.get(&oid).copied();
             self.handed.tables.push(TableProgress { oid, table: id, slice: seq, finished: false, member });

@@ -53,9 +53,6 @@ pub(crate) struct ColumnFacts {
     pub(crate) toastable: bool,
     /// What the rows have that were there before the column.
     pub(crate) missing: Option<Vec<u8>>,
-    /// New rows get a value by themselves. If rows that were there before the column got one too and it is not
-    /// `missing`, each has its own.
-    pub(crate) has_default: bool,
 }
 
 const TABLES: &str = "\
@@ -90,8 +87,7 @@ const COLUMNS: &str = "\
         a.attgenerated::text, a.attlen = -1 AND t.typstorage <> 'p', \
         CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
             (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
-             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, \
-        a.atthasdef OR a.attidentity <> '' \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
@@ -172,7 +168,6 @@ fn column(row: &Row) -> Result<ColumnFacts> {
             generated: row.try_get(6)?,
             toastable: row.try_get(7)?,
             missing,
-            has_default: row.try_get(9)?,
         })
     };
     build().map_err(sql::error)

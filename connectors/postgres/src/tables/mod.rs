@@ -1,12 +1,15 @@
 //! The captured tables: which they are ([`selection`]), what the catalogs say about them ([`facts`]), and what the reader
-//! of snapshot and log must know of each ([`TableInfo`]).
+//! of snapshot and log must know of each ([`TableInfo`]). What changes stored values without a change of rows is noticed by
+//! what the catalogs show ([`sight`]) and what was remembered of them ([`imprint`]).
 //!
 //! The log is read later than it was written, the catalogs show the present. So what the log itself says of a table (its
 //! name, columns, types, identity) always counts for the rows that follow; the catalogs only add what it does not say.
 
 mod build;
 pub(crate) mod facts;
+pub(crate) mod imprint;
 pub(crate) mod selection;
+pub(crate) mod sight;
 
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ use walbrook_config::Postgres;
 use walbrook_model::{Result, TableId, TableSchema};
 
 use self::facts::Facts;
+use self::imprint::{Earlier, Imprint};
+use self::sight::Sight;
 use crate::publication::{Publication, quote_table};
 use crate::schema::type_map::TypeMap;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
@@ -56,8 +61,6 @@ pub(crate) struct LogColumn {
     pub(crate) identity: bool,
     /// Its column in the schema; `None`: the settings leave it out.
     pub(crate) place: Option<usize>,
-    /// Rows that were there before the column may have values that neither the log nor the catalogs tell.
-    pub(crate) untold: bool,
 }
 
 /// What the description of a table in the log is about.
@@ -138,15 +141,7 @@ pub(crate) async fn describe_relation(
     }
     let declared: Vec<_> = relation.columns.iter().map(|column| (column.type_oid, column.typmod)).collect();
     types.load(client, &declared).await?;
-    let table = build::from_log(relation, facts, known, settings, types)?;
-    if let Some(column) = known.and_then(|known| table.untold_since(known)) {
-        tracing::warn!(
-            table = %table.schema.table,
-            column,
-            "a column was added with values that are not in the log: rows from before it lack them until the table is read"
-        );
-    }
-    Ok(Described::Captured(table))
+    build::from_log(relation, facts, known, settings, types).map(Described::Captured)
 }
 
 fn warn_unpublished(settings: &Postgres, table: &TableId) {
@@ -190,18 +185,23 @@ impl TableInfo {
         self.log_columns.iter().map(carried).collect()
     }
 
-    /// A column that was added since the table was `known` with values in the rows that were there before: by a default
-    /// that gives each row its own, or by one that a later rewrite of the table has hidden. No change tells them.
-    pub(crate) fn untold_since(&self, known: &Self) -> Option<&str> {
-        let added = |column: &&LogColumn| {
-            column.untold
-                && column.place.is_some()
-                && known
-                    .log_columns
-                    .iter()
-                    .all(|before| before.name != column.name || before.type_oid != column.type_oid)
-        };
-        self.log_columns.iter().find(added).map(|column| column.name.as_str())
+    /// With what `imprint` tells of the rows that were there before a column; `Err` is a column of which it tells nothing.
+    pub(crate) fn told(self: &Arc<Self>, imprint: &Imprint, sight: Option<&Sight>) -> Result<Arc<Self>, String> {
+        let mut schema = Arc::clone(&self.schema);
+        for (place, column) in self.schema.columns.iter().enumerate() {
+            let value: Option<Arc<[u8]>> = match imprint.earlier(&column.name, sight) {
+                Earlier::Held => continue,
+                Earlier::Told(value) => value.as_ref().map(|value| Arc::from(value.as_bytes())),
+                Earlier::Untold => return Err(column.name.clone()),
+            };
+            if column.initial_default != value
+                && let Some(column) = Arc::make_mut(&mut schema).columns.get_mut(place)
+            {
+                column.initial_default = value;
+            }
+        }
+        // The same version of the shape stays the same object.
+        if schema == self.schema { Ok(Arc::clone(self)) } else { Ok(Arc::new(Self { schema, ..(**self).clone() })) }
     }
 
     /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon

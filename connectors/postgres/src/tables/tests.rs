@@ -248,34 +248,6 @@ async fn the_log_counts_where_the_catalog_is_ahead() {
 }
 
 #[tokio::test]
-async fn values_that_no_change_tells_are_noticed() {
-    let cases = [
-        ("ALTER TABLE t ADD c int", None),
-        ("ALTER TABLE t ADD c int DEFAULT 7", None),
-        ("ALTER TABLE t ADD c timestamptz DEFAULT now()", None),
-        ("ALTER TABLE t DROP b", None),
-        ("ALTER TABLE t RENAME b TO c", None),
-        ("ALTER TABLE t ADD c uuid DEFAULT gen_random_uuid()", Some("c")),
-        ("ALTER TABLE t ADD c serial", Some("c")),
-        ("ALTER TABLE t ADD c int GENERATED ALWAYS AS IDENTITY", Some("c")),
-        ("ALTER TABLE t ADD c int DEFAULT 7; VACUUM FULL t", Some("c")),
-    ];
-    on_servers("untold", async |database| {
-        for (sql, expected) in cases {
-            database.run("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1)").await;
-            let known = table(database, "t").await;
-            // VACUUM must be alone.
-            for statement in sql.split("; ") {
-                database.run(statement).await;
-            }
-            assert_eq!(table(database, "t").await.untold_since(&known), expected, "{sql}");
-            database.run("DROP TABLE t").await;
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_table_that_is_gone_or_renamed_is_what_the_log_says() {
     on_servers("gone", async |database| {
         database.run("CREATE TABLE t (a int, b int, PRIMARY KEY (b, a)); CREATE PUBLICATION p FOR TABLE t").await;
