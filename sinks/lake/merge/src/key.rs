@@ -94,6 +94,7 @@ impl Hasher for IdentityHasher {
 }
 
 /// Reads the identity of rows of one table.
+#[derive(Clone)]
 pub(crate) struct KeyReader {
     columns: Vec<KeyColumn>,
     form: Form,
@@ -101,6 +102,7 @@ pub(crate) struct KeyReader {
     encoded: Vec<u8>,
 }
 
+#[derive(Clone)]
 struct KeyColumn {
     label: String,
     ty: ColumnType,

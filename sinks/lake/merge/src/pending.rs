@@ -114,11 +114,6 @@ impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.newest.is_empty() && self.marks == Marks::default()
     }
-
-    /// Forgets everything and gives its memory back.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]
@@ -143,8 +138,6 @@ mod tests {
         assert_eq!(pending.push(KEY(1), seq(5, 4), Some(2)), Pushed::Kept { replaced: None });
         assert_eq!(pending.get(KEY(1)), Some(Newest { seq: seq(5, 4), row: Some(2) }));
         assert_eq!(pending.len(), 1);
-        pending.clear();
-        assert!(pending.is_empty());
     }
 
     #[test]

@@ -11,9 +11,12 @@
 //!   the checkpoint waits for its end.
 //! - A table that stops does not stop the others. The checkpoint stays before the first change that it did not take,
 //!   until those exceed their bound; then the table has a gap, which the next checkpoint says.
+//! - Under load the commits of a table run while its next changes are taken; at most one commit of a table at a time, and
+//!   what waits and what is being committed fit the memory bound together.
 //! - [`Sink::last_checkpoint`] forgets all that is not durable: the source begins again there.
 
 mod commit;
+mod flight;
 mod open;
 mod route;
 
@@ -25,6 +28,7 @@ use async_trait::async_trait;
 use walbrook_config::{Lake, Pipeline};
 use walbrook_model::{Batch, Checkpoint, Error, Lineage, Op, Result, Seq, Sink, TableId, TableSchema};
 
+use self::flight::Flight;
 use crate::control::{Control, Logs};
 use crate::format::LakeCatalog;
 use crate::status::Status;
@@ -39,6 +43,17 @@ pub struct LakeSink {
     setup: Setup,
     /// `None` before the start, and after an error: what waited is lost then, and the source sends it again.
     run: Option<Run>,
+}
+
+/// Why a commit is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The changes that wait take their share of the memory.
+    Memory,
+    /// Changes, or a checkpoint, have waited for long enough.
+    Time,
+    /// The source waits for it.
+    Urgent,
 }
 
 struct Setup {
@@ -74,7 +89,10 @@ struct Run {
     urgent: bool,
     first_uncommitted: Option<Instant>,
     checkpoint_at: Instant,
+    /// Of changes that wait for their commit.
     bytes: usize,
+    /// Commits that run.
+    flight: Option<Flight>,
 }
 
 #[derive(Clone)]
@@ -87,7 +105,7 @@ struct Candidate {
 /// A table of the source.
 struct Entry {
     label: String,
-    /// `None` while it is being committed, and once it has stopped for good.
+    /// `None` once it has stopped for good, and while an append table is being committed.
     table: Option<Table>,
     stopped: Option<Stop>,
     touched: bool,
@@ -133,31 +151,52 @@ impl LakeSink {
         lineage: &Lineage,
         generation: u16,
     ) -> Result<()> {
-        self.run = None;
+        self.end_run().await;
         self.setup.accept_gap(checkpoint, lineage, generation).await
+    }
+
+    /// Nothing of the run that ends is written after this.
+    async fn end_run(&mut self) {
+        if let Some(flight) = self.run.take().and_then(|run| run.flight) {
+            flight.end().await;
+        }
+    }
+}
+
+impl Run {
+    /// Bytes of changes that wait for a commit or its end.
+    fn memory_bytes(&self) -> usize {
+        self.bytes + self.tail_bytes + self.flight.as_ref().map_or(0, |flight| flight.bytes)
     }
 }
 
 impl Setup {
-    fn is_due(&self, run: &Run) -> bool {
+    /// Bytes of waiting changes that begin a commit: while it runs as many may come.
+    fn fill_bytes(&self) -> usize {
+        usize::try_from(self.settings.commit_bytes / 2).unwrap_or(usize::MAX)
+    }
+
+    fn due(&self, run: &Run) -> Option<Due> {
         let dirty = run.first_uncommitted.is_some();
-        let over = run.bytes >= usize::try_from(self.settings.commit_bytes).unwrap_or(usize::MAX);
-        if over {
-            return true;
+        if run.bytes >= self.fill_bytes() {
+            return Some(Due::Memory);
         }
         if run.mid_transaction {
-            return false;
+            return None;
+        }
+        if run.urgent && (dirty || run.candidate.is_some() || run.flight.is_some()) {
+            return Some(Due::Urgent);
         }
         let waited = run.first_uncommitted.is_some_and(|since| since.elapsed() >= self.settings.commit_interval);
         let idle = !dirty && run.candidate.is_some() && run.checkpoint_at.elapsed() >= IDLE_CHECKPOINT;
-        waited || idle || (run.urgent && (dirty || run.candidate.is_some()))
+        (waited || idle).then_some(Due::Time)
     }
 }
 
 #[async_trait]
 impl Sink for LakeSink {
     async fn last_checkpoint(&mut self) -> Result<Option<Checkpoint>> {
-        self.run = None;
+        self.end_run().await;
         let run = self.setup.start().await?;
         let checkpoint = run.control.as_ref().and_then(Control::checkpoint);
         self.run = Some(run);
@@ -165,14 +204,16 @@ impl Sink for LakeSink {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
-        let mut run =
-            self.run.take().ok_or_else(|| Error::bug("the sink was written to before its start, or after an error"))?;
-        self.setup.take(&mut run, batch).await?;
-        if self.setup.is_due(&run) {
-            self.setup.commit(&mut run).await?;
+        let run = self.run.as_mut().ok_or_else(not_started)?;
+        let written = async {
+            self.setup.take(run, batch).await?;
+            self.setup.proceed(run).await
+        };
+        if let Err(error) = written.await {
+            self.end_run().await;
+            return Err(error);
         }
-        self.setup.status.set_buffered_bytes(run.bytes + run.tail_bytes);
-        self.run = Some(run);
+        self.setup.status.set_buffered_bytes(self.run.as_ref().map_or(0, Run::memory_bytes));
         Ok(())
     }
 
@@ -182,12 +223,17 @@ impl Sink for LakeSink {
 
     /// The beginning of a transaction whose end has not come is not committed: it will come again.
     async fn flush(&mut self) -> Result<()> {
-        let mut run =
-            self.run.take().ok_or_else(|| Error::bug("the sink was flushed before its start, or after an error"))?;
-        self.setup.commit(&mut run).await?;
-        self.run = Some(run);
+        let run = self.run.as_mut().ok_or_else(not_started)?;
+        if let Err(error) = self.setup.commit(run).await {
+            self.end_run().await;
+            return Err(error);
+        }
         Ok(())
     }
+}
+
+fn not_started() -> Error {
+    Error::bug("the sink was written to before its start, or after an error")
 }
 
 /// Whether readers may see a batch without the rest of its transaction: reads are of no transaction.

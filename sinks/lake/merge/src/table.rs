@@ -8,7 +8,7 @@ use walbrook_model::{Change, Result, Seq, TableSchema};
 
 use crate::append::Append;
 use crate::store::Store;
-use crate::upsert::Upsert;
+use crate::upsert::{Sealed, Upsert};
 
 /// A lake table that takes changes.
 pub(crate) enum Table {
@@ -54,7 +54,7 @@ impl Table {
         })
     }
 
-    /// Takes a change; it is in the table after the next [`Table::commit`].
+    /// Takes a change; it is in the table after the commit of the next [`Table::seal`].
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if it cannot be represented: the table must take no more.
@@ -94,10 +94,45 @@ impl Table {
         }
     }
 
-    /// Makes what was applied part of the table.
-    pub(crate) async fn commit(&mut self, context: &Context) -> Result<Committed> {
+    /// Parts what was applied from what comes after, as a commit to be run. Until [`Job::take_back`] there is no append
+    /// table to take changes, and an upsert table cannot be sealed again.
+    ///
+    /// # Errors
+    /// Of this table; it stays as it is, but must take no more changes.
+    pub(crate) fn seal(table: &mut Option<Self>) -> Result<Option<Job>> {
+        match table.take() {
+            Some(Self::Upsert(mut upsert)) => {
+                let sealed = upsert.seal();
+                *table = Some(Self::Upsert(upsert));
+                sealed.map(|sealed| Some(Job::Upsert(sealed)))
+            }
+            Some(Self::Append(append)) => Ok(Some(Job::Append(append))),
+            None => Ok(None),
+        }
+    }
+
+    /// The table in our hands; `None` while a commit runs.
+    pub(crate) fn store(&self) -> Option<&Store> {
         match self {
-            Self::Upsert(table) => table.commit(context).await,
+            Self::Upsert(table) => table.store(),
+            Self::Append(table) => Some(table.store()),
+        }
+    }
+}
+
+/// A commit of a table, that runs while an upsert table takes more changes.
+pub(crate) enum Job {
+    /// Of the changes that were sealed.
+    Upsert(Sealed),
+    /// The whole table.
+    Append(Box<Append>),
+}
+
+impl Job {
+    /// Makes the changes part of the table.
+    pub(crate) async fn run(&mut self, context: &Context) -> Result<Committed> {
+        match self {
+            Self::Upsert(sealed) => sealed.commit(context).await,
             Self::Append(table) => table.commit(context).await,
         }
     }
@@ -105,8 +140,28 @@ impl Table {
     /// The table in our hands.
     pub(crate) fn store(&self) -> &Store {
         match self {
-            Self::Upsert(table) => table.store(),
+            Self::Upsert(sealed) => sealed.store(),
             Self::Append(table) => table.store(),
+        }
+    }
+
+    /// Bytes of the changes that it commits.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Upsert(sealed) => sealed.bytes(),
+            Self::Append(table) => table.bytes(),
+        }
+    }
+
+    /// Puts the table together again. `rest` is what [`Table::seal`] left.
+    pub(crate) fn take_back(self, rest: Option<Table>) -> Option<Table> {
+        match (self, rest) {
+            (Self::Upsert(sealed), Some(Table::Upsert(mut table))) => {
+                table.take_back(sealed);
+                Some(Table::Upsert(table))
+            }
+            (Self::Append(table), _) => Some(Table::Append(table)),
+            (Self::Upsert(_), rest) => rest,
         }
     }
 }

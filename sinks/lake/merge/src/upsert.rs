@@ -1,72 +1,47 @@
 //! One SCD1 table: the current row of each key.
 //!
 //! ```text
-//! apply: change -> key, buffer row -> pending (newest of each key)
-//! commit: guard (plan) -> data file, graves file, durable -> one Commit -> fold into the index
+//! apply: change -> key, buffer row -> pending (newest of each key)      the next commit fills
+//! seal:  what was applied, and the merged table                         while this one runs:
+//! run:   guard (plan) -> data file, graves file, durable -> one Commit -> fold into the index
 //! ```
 //!
 //! Invariants:
-//! - What a commit names is durable before it is made; what it makes obsolete is removed after.
-//! - The index is of the table version that the store knows. After a lost race it is built anew, and the pending changes
-//!   are judged again.
+//! - One commit of a table runs at a time: it holds the only [`Merged`].
 //! - A row that was refused is not in `pending`; what came before it still commits.
+//! - What is applied while a commit runs is judged after that commit was folded in.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+mod commit;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use uuid::Uuid;
 use walbrook_model::{Change, Error, Op, Result, Row, Seq, TableSchema};
 
-use crate::buffer::{Buffer, Rows, Stamp};
-use crate::cells::Cells;
-use crate::data_file;
-use crate::durable;
+use self::commit::Merged;
+pub(crate) use self::commit::Sealed;
+#[cfg(test)]
+pub(crate) use self::commit::checksum;
+use crate::buffer::{Buffer, Stamp};
 use crate::evolve::Shape;
-use crate::fill::{Base, Known, PartialRow, PartialRows};
-use crate::format::{Commit, DataFile, Outcome};
-use crate::graves::GravesFile;
-use crate::index::Location;
+use crate::fill::{Base, PartialRow, PartialRows};
 use crate::key::{KeyId, KeyReader};
-use crate::layout::{Layout, SEQ};
 use crate::pending::{Newest, Pending};
-use crate::properties::{GravesName, Record};
-use crate::scd1::{Dropped, FileEntry, Plan, Scd1};
-use crate::store::{ATTEMPTS, Store, blocking, discard, new_commit};
-use crate::stored::{Files, Seqs};
-use crate::table::{Committed, Context};
+use crate::store::{Store, blocking};
 
 /// One SCD1 table.
 pub(crate) struct Upsert {
-    store: Store,
     shape: Shape,
     keys: KeyReader,
-    merged: Merged,
     buffer: Buffer,
     partial: PartialRows,
     pending: Pending,
-    /// Every change of the log up to it is in `pending` or in the table.
+    /// Every change of the log up to it is in `pending`, in a commit that runs, or in the table.
     complete_up_to: Seq,
     slice_up_to: Seq,
     /// The last change, if it was a delete: perhaps the first half of a key change.
     deleted: Option<(Seq, Base)>,
-    /// Graves were forgotten that the graves file still has.
-    forgot: bool,
-}
-
-/// The table as the index has it.
-struct Merged {
-    scd1: Scd1,
-    files: Files,
-}
-
-/// A commit with its files, which are durable.
-struct Prepared {
-    commit: Commit,
-    record: Record,
-    file: Option<(DataFile, PathBuf)>,
-    graves: Option<PathBuf>,
+    /// `None` while a commit runs.
+    merged: Option<Box<Merged>>,
 }
 
 impl Upsert {
@@ -78,27 +53,25 @@ impl Upsert {
         let mut shape = Shape::new(store.state().layout.clone(), store.record().evolved_at);
         shape.admit(schema, seq)?;
         let (high, low) = store.state().uuid.as_u64_pair();
-        let mut keys = KeyReader::new(schema, high ^ low)?;
-        let merged = blocking(|| Merged::load(&store, &mut keys)).map_err(|error| store.on(error))?;
+        let keys = KeyReader::new(schema, high ^ low)?;
         let buffer = Buffer::new(Arc::clone(shape.layout()));
         let record = store.record();
         let (complete_up_to, slice_up_to) = (record.complete_up_to, record.slice_up_to);
+        let merged = blocking(|| Merged::load(store, keys.clone()))?;
         Ok(Self {
-            store,
             shape,
             keys,
-            merged,
             buffer,
             partial: PartialRows::new(),
             pending: Pending::default(),
             complete_up_to,
             slice_up_to,
             deleted: None,
-            forgot: false,
+            merged: Some(Box::new(merged)),
         })
     }
 
-    /// Takes a change; it is in the table after the next [`Upsert::commit`].
+    /// Takes a change; it is in the table after the commit of the next [`Upsert::seal`].
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if the change cannot be represented: the table must take no more.
@@ -183,245 +156,43 @@ impl Upsert {
         self.buffer.bytes() + self.pending.len() * size_of::<(KeyId, Newest)>()
     }
 
-    /// Makes what was applied part of the table.
+    /// Parts what was applied from what comes now, to be committed by [`Sealed::commit`]. The table then waits for
+    /// [`Upsert::take_back`] before it can be sealed again.
     ///
     /// # Errors
-    /// Of any kind; the changes applied since the last commit are not in the table, or may not be.
-    pub(crate) async fn commit(&mut self, context: &Context) -> Result<Committed> {
-        self.forgot |= self.merged.scd1.forget_graves(context.covered, &self.pending) > 0;
+    /// [`walbrook_model::ErrorKind::Bug`] if a commit runs already.
+    pub(crate) fn seal(&mut self) -> Result<Sealed> {
+        let bytes = self.bytes();
         let rows = self.buffer.take()?;
-        let mut done = Committed::default();
-        for _ in 0..ATTEMPTS {
-            let planned = blocking(|| {
-                let (plan, read) = self.plan()?;
-                done.rows_read += read;
-                let prepared = self.prepare(&rows, &plan, context)?;
-                Ok((plan, prepared))
-            });
-            let (plan, prepared) = planned.map_err(|error| self.store.on(error))?;
-            let Some(Prepared { commit, record, file, graves }) = prepared else {
-                done.count_dropped(plan.dropped);
-                self.clear();
-                return Ok(self.described(done));
-            };
-            let old_graves = self.store.record().graves.clone();
-            match self.store.commit(commit, record).await? {
-                Outcome::Committed => {
-                    done.count(&plan, file.as_ref().map(|(file, _)| file));
-                    self.fold(plan, file)?;
-                    if let (Some(_), Some(old)) = (&graves, old_graves) {
-                        discard(&self.store.state_folder()?.join(old.file));
-                    }
-                    self.forgot &= graves.is_none();
-                    self.clear();
-                    return Ok(self.described(done));
-                }
-                Outcome::Conflict => {
-                    done.conflicts += 1;
-                    file.iter().map(|(_, path)| path).chain(&graves).for_each(|path| discard(path));
-                    self.catch_up()?;
-                }
-            }
-        }
-        Err(self.store.on(Error::transient("other writers were faster, again and again")))
-    }
-
-    /// The plan, and how many stored rows had to be looked at for it.
-    fn plan(&self) -> Result<(Plan, u64)> {
-        let mut seqs = Seqs::new(&self.merged.files, seq_field(self.shape.layout())?);
-        let plan = self.merged.scd1.plan(&self.pending, &mut seqs)?;
-        Ok((plan, seqs.rows()))
-    }
-
-    /// Writes the files of a commit. `None` if there is nothing to commit.
-    fn prepare(&self, rows: &Rows, plan: &Plan, context: &Context) -> Result<Option<Prepared>> {
-        let files = &self.merged.files;
-        let layout = self.shape.layout();
-        let evolved = !layout.has_columns_of(&self.store.state().layout);
-        if plan.is_empty() && !evolved {
-            return Ok(None);
-        }
-        let mut commit = new_commit();
-        let mut record = Record {
+        let merged = self.merged.take().ok_or_else(|| Error::bug("two commits of one table at a time"))?;
+        self.deleted = None;
+        Ok(Sealed {
+            merged,
+            rows,
+            partial: std::mem::take(&mut self.partial),
+            pending: std::mem::take(&mut self.pending),
+            layout: Arc::clone(self.shape.layout()),
+            evolved_at: self.shape.evolved_at(),
             complete_up_to: self.complete_up_to,
             slice_up_to: self.slice_up_to,
-            evolved_at: self.shape.evolved_at(),
-            logs: context.logs.clone(),
-            ..self.store.record().clone()
-        };
-        commit.layout = evolved.then(|| Layout::clone(layout));
-        for (id, deleted) in &plan.deleted {
-            commit.deleted.insert(files.get(*id)?.location.clone(), deleted.clone());
-        }
-        for id in &plan.removed {
-            commit.removed.push(files.get(*id)?.location.clone());
-        }
-        let file = if plan.rows.is_empty() { None } else { Some(self.write_rows(rows, plan, commit.id)?) };
-        commit.added.extend(file.iter().map(|(file, _)| file.clone()));
-        let graves = self.write_graves(plan, &mut record, commit.id)?;
-        Ok(Some(Prepared { commit, record, file, graves }))
+            bytes,
+        })
     }
 
-    fn write_rows(&self, rows: &Rows, plan: &Plan, commit: Uuid) -> Result<(DataFile, PathBuf)> {
-        let layout = self.shape.layout();
-        let known = Known {
-            rows,
-            partial: &self.partial,
-            index: self.merged.scd1.index(),
-            files: &self.merged.files,
-            floor: plan.marks.floor(),
-            layout,
-            table: &self.store.record().owner.source_table,
-        };
-        let batches = known.select(&plan.rows)?;
-        let (folder, prefix) = self.store.data_folder();
-        durable::create_folder(&folder)?;
-        let name = format!("{commit}-0.parquet");
-        let file = data_file::write(&folder, &prefix, &name, layout, &batches)?;
-        Ok((file, folder.join(name)))
+    /// The end of a commit.
+    pub(crate) fn take_back(&mut self, sealed: Sealed) {
+        self.merged = Some(sealed.merged);
     }
 
-    /// Writes graves and marks, if they are others than those that the last commit names.
-    fn write_graves(&self, plan: &Plan, record: &mut Record, commit: Uuid) -> Result<Option<PathBuf>> {
-        let scd1 = &self.merged.scd1;
-        let lives_again = || plan.keys.iter().any(|key| scd1.graves().get(*key).is_some());
-        let same = plan.deletes() == 0 && plan.marks == *scd1.marks() && !self.forgot;
-        if same && (scd1.graves().len() == 0 || !lives_again()) {
-            return Ok(None);
-        }
-        let bytes = scd1.graves_file(plan).encode();
-        let name =
-            GravesName { file: format!("graves-{commit}.bin"), crc: checksum(&bytes), bytes: bytes.len() as u64 };
-        let path = self.store.state_folder()?.join(&name.file);
-        durable::write(&path, &bytes)?;
-        record.graves = Some(name);
-        Ok(Some(path))
+    /// The table in our hands; `None` while a commit runs.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.merged.as_ref().map(|merged| &merged.store)
     }
 
-    fn fold(&mut self, plan: Plan, file: Option<(DataFile, PathBuf)>) -> Result<()> {
-        let Merged { scd1, files } = &mut self.merged;
-        let removed = plan.removed.clone();
-        let added =
-            file.map(|(file, path)| Ok((files.add(&file.path, path)?, entry(&file, roaring::RoaringBitmap::new())?)));
-        scd1.fold(plan, added.transpose()?).map_err(|error| self.store.on(error))?;
-        for id in removed {
-            files.remove(id);
-        }
-        Ok(())
-    }
-
-    /// Another writer's commit is in the table: what we know of it is void.
-    fn catch_up(&mut self) -> Result<()> {
-        let ours = &self.shape.layout().fields;
-        let is_ours = |id: i32| ours.iter().any(|field| field.id == id);
-        if !self.store.state().layout.fields.iter().all(|field| is_ours(field.id)) {
-            return Err(self.store.on(Error::data("another writer changed the columns of the table")
-                .remedy("undo that change, or drop the lake table and take a new snapshot of it")));
-        }
-        self.merged = blocking(|| Merged::load(&self.store, &mut self.keys)).map_err(|error| self.store.on(error))?;
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.pending.clear();
-        self.partial.clear();
-        self.deleted = None;
-    }
-
-    fn described(&self, mut done: Committed) -> Committed {
-        let scd1 = &self.merged.scd1;
-        done.live_rows = scd1.index().len();
-        done.index_bytes = scd1.index().memory_bytes() as u64;
-        done.graves = scd1.graves().len() as u64;
-        done
-    }
-
-    /// Live rows.
+    /// Live rows, as of the last commit; 0 while one runs.
     pub(crate) fn live_rows(&self) -> u64 {
-        self.merged.scd1.index().len()
+        self.merged.as_ref().map_or(0, |merged| merged.live_rows())
     }
-
-    /// The table in our hands.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-}
-
-impl Merged {
-    fn load(store: &Store, keys: &mut KeyReader) -> Result<Self> {
-        let state = store.state();
-        let live = state.files.iter().map(|live| live.file.rows.saturating_sub(live.deleted.len())).sum();
-        let mut scd1 = Scd1::with_room(read_graves(store, keys)?, live);
-        let mut files = Files::default();
-        for live in &state.files {
-            let path = store.local_path(&live.file.path)?;
-            let id = files.add(&live.file.path, path.clone())?;
-            scd1.add_file(id, entry(&live.file, live.deleted.clone())?)?;
-            let mut first = 0u32;
-            for columns in data_file::scan(&path, &state.layout.key)? {
-                let columns = columns?;
-                let cells = columns.iter().map(|column| Cells::new(column)).collect::<Result<Vec<_>>>()?;
-                let rows = u32::try_from(columns.first().map_or(0, |column| column.len())).unwrap_or(u32::MAX);
-                let mut key = Vec::with_capacity(cells.len());
-                for row in (0..rows).filter(|row| !live.deleted.contains(first + row)) {
-                    key.clear();
-                    for cells in &cells {
-                        key.push(cells.value(row as usize)?);
-                    }
-                    scd1.add_row(keys.id_of_values(&key)?, Location { file: id, row: first + row })?;
-                }
-                first += rows;
-            }
-        }
-        scd1.check_invariant()?;
-        Ok(Self { scd1, files })
-    }
-}
-
-/// Graves and marks of the commit that the store knows. A name without its file is a gap: deleted rows could come back.
-fn read_graves(store: &Store, keys: &KeyReader) -> Result<GravesFile> {
-    let Some(name) = &store.record().graves else { return Ok(GravesFile::empty(keys.kind())) };
-    let folder = store.state_folder()?;
-    remove_old_graves(&folder, &name.file);
-    let path = folder.join(&name.file);
-    let damaged = |why: &str| {
-        Error::gap(format!("the file that remembers deleted rows {why}"))
-            .on(path.display().to_string())
-            .remedy("restore the file, or drop the lake table and take a new snapshot of this table")
-    };
-    let bytes = std::fs::read(&path).map_err(|error| damaged("cannot be read").because(error))?;
-    if bytes.len() as u64 != name.bytes || checksum(&bytes) != name.crc {
-        return Err(damaged("is not the one that the table names"));
-    }
-    let file = GravesFile::decode(&bytes).map_err(|error| damaged("is damaged").because(error))?;
-    if file.kind != keys.kind() {
-        return Err(damaged("is of another key"));
-    }
-    Ok(file)
-}
-
-/// Removes graves files that a crash left behind. Not young ones: a commit of another process may be about to name them.
-fn remove_old_graves(folder: &Path, named: &str) {
-    let is_old = |path: &Path| {
-        let age = path.metadata().and_then(|file| file.modified()).ok().and_then(|at| at.elapsed().ok());
-        age.is_some_and(|age| age > Duration::from_hours(24))
-    };
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
-    let ours = files.filter(|path| {
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.starts_with("graves-") && name != named
-    });
-    ours.filter(|path| is_old(path)).for_each(|path| discard(&path));
-}
-
-/// The CRC-32 that the file ends with, if it is whole. (Over the file with its own checksum every CRC is the same.)
-pub(crate) fn checksum(graves_file: &[u8]) -> u32 {
-    crc32fast::hash(graves_file.split_last_chunk::<4>().map_or(graves_file, |(content, _)| content))
-}
-
-fn entry(file: &DataFile, deleted: roaring::RoaringBitmap) -> Result<FileEntry> {
-    let rows = u32::try_from(file.rows).map_err(|_| Error::bug("a data file of more than 2^32 rows"))?;
-    Ok(FileEntry { rows, seq_min: file.seq_min, seq_max: file.seq_max, deleted })
 }
 
 fn row(row: Option<&Row>) -> Result<&Row> {
@@ -438,30 +209,4 @@ fn on_table(error: Error, schema: &TableSchema) -> Error {
 /// Whether two changes are neighbours in one transaction, as the halves of a key change are.
 fn is_next(first: Seq, second: Seq) -> bool {
     first.with_ordinal(first.ordinal() + 1) == Ok(second) && first.ordinal() > 0
-}
-
-fn seq_field(layout: &Layout) -> Result<i32> {
-    layout.field(SEQ).map(|field| field.id).ok_or_else(|| Error::bug("a lake table without order tokens"))
-}
-
-impl Committed {
-    fn count(&mut self, plan: &Plan, file: Option<&DataFile>) {
-        self.commits += 1;
-        self.rows_written += plan.rows.len() as u64;
-        self.rows_deleted += plan.replaced.iter().flatten().count() as u64;
-        self.bytes_written += file.map_or(0, |file| file.bytes);
-        self.count_dropped(plan.dropped);
-    }
-
-    fn count_dropped(&mut self, dropped: Dropped) {
-        let Dropped { stale_row, stale_grave, below_mark, below_horizon } = dropped;
-        for (reason, count) in [
-            ("stale_row", stale_row),
-            ("stale_grave", stale_grave),
-            ("below_mark", below_mark),
-            ("below_horizon", below_horizon),
-        ] {
-            *self.dropped.entry(reason).or_default() += count;
-        }
-    }
 }

@@ -306,10 +306,10 @@ fn a_file_whose_last_live_row_dies_is_removed() {
     assert_eq!((plan.removed.as_slice(), plan.deleted.len()), (&[7][..], 0));
     table.fold(plan, None).unwrap();
     assert_eq!((table.index().len(), table.graves().len(), table.files.len()), (0, 10, 0));
-    pending.clear();
+    pending = Pending::default();
     pending.push(key(1), seq(10, 0), Some(0));
     assert_eq!(table.forget_graves(seq(11, 4), &pending), 0, "a read waits that may be older than a grave");
-    pending.clear();
+    pending = Pending::default();
     assert_eq!(table.forget_graves(seq(11, 4), &pending), 4);
     assert_eq!(table.graves().horizon(), seq(11, 4));
 }

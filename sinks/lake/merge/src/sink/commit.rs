@@ -2,39 +2,44 @@
 
 use std::time::Instant;
 
-use tokio::task::JoinSet;
 use walbrook_model::{Error, ErrorKind, Result};
 
-use super::{Candidate, Run, Setup, Stop};
+use super::flight::{Done, Flight};
+use super::{Candidate, Due, Run, Setup, Stop};
 use crate::control::{TableGap, TableMark};
 use crate::events;
-use crate::table::{Committed, Context, Table};
-
-/// Tables that commit at the same time: while one waits for the disk another encodes.
-const SIDE_BY_SIDE: usize = 4;
-
-/// A table that has come back from its commit.
-type Done = (usize, Table, Result<Committed>, Instant);
+use crate::table::{Context, Table};
 
 impl Setup {
-    /// Makes what was applied durable, and then the checkpoint.
-    pub(super) async fn commit(&self, run: &mut Run) -> Result<()> {
-        self.commit_tables(run).await?;
-        if run.tables.iter().filter_map(|entry| entry.table.as_ref()).any(Table::is_dirty) {
-            // A table waits for the second half of a key change, perhaps with whole transactions before it.
-            return Ok(());
+    /// Commits what is due. Where memory is short the commits run while more changes are taken; otherwise they are soon
+    /// over.
+    pub(super) async fn proceed(&self, run: &mut Run) -> Result<()> {
+        if let Some(flight) = &mut run.flight
+            && flight.is_over()?
+        {
+            self.land(run).await?;
         }
-        run.urgent = false;
-        run.first_uncommitted = None;
-        self.write_checkpoint(run).await?;
-        if run.is_settled() {
-            self.status.set_complete_until(run.complete_until_us);
+        match self.due(run) {
+            Some(Due::Memory) => {
+                self.land(run).await?;
+                self.launch(run)
+            }
+            Some(Due::Time) if run.flight.is_none() => self.commit(run).await,
+            Some(Due::Urgent) => self.commit(run).await,
+            Some(Due::Time) | None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn commit_tables(&self, run: &mut Run) -> Result<()> {
-        let spill = run.bytes >= usize::try_from(self.settings.commit_bytes).unwrap_or(usize::MAX);
+    /// Makes what was applied durable, and then the checkpoint.
+    pub(super) async fn commit(&self, run: &mut Run) -> Result<()> {
+        self.land(run).await?;
+        self.launch(run)?;
+        self.land(run).await
+    }
+
+    /// Begins the commits of what was applied.
+    fn launch(&self, run: &mut Run) -> Result<()> {
+        let spill = run.bytes >= self.fill_bytes();
         let context = Context {
             covered: run.control.as_ref().map(|control| control.progress().covered).unwrap_or_default(),
             logs: serde_json::to_string(&run.logs).map_err(|error| Error::bug("logs").because(error))?,
@@ -44,54 +49,95 @@ impl Setup {
             let waits = table.is_dirty() || (spill && table.bytes() > 0);
             waits && !(run.mid_transaction && table.awaits_half())
         };
-        let places = run.tables.iter().enumerate().filter(|(_, entry)| entry.touched);
-        let due = places.filter(|(_, entry)| entry.table.as_ref().is_some_and(is_due)).map(|(place, _)| place);
-        let mut due = due.collect::<Vec<_>>().into_iter();
-        let (mut working, mut first_error) = (JoinSet::new(), None);
-        loop {
-            while working.len() < SIDE_BY_SIDE
-                && let Some(place) = due.next()
-            {
-                if let Some(table) = run.tables.get_mut(place).and_then(|entry| entry.table.take()) {
-                    working.spawn(commit_one(place, table, context.clone()));
+        let mut flight = Flight::new(None, run.gaps());
+        for (place, entry) in run.tables.iter_mut().enumerate().filter(|(_, entry)| entry.touched) {
+            if !entry.table.as_ref().is_some_and(is_due) {
+                continue;
+            }
+            entry.touched = false;
+            match Table::seal(&mut entry.table) {
+                Ok(Some(job)) => flight.add(place, job, context.clone()),
+                Ok(None) => {}
+                Err(error) => {
+                    run.candidate = None;
+                    let table = entry.table.take();
+                    let since = table.as_ref().and_then(Table::store).map(|store| store.record().complete_up_to);
+                    let bytes = table.as_ref().map_or(0, Table::bytes) as u64;
+                    entry.stop(Stop::new(&error, since.unwrap_or_default(), bytes), error, &self.status)?;
                 }
             }
-            let Some(done) = working.join_next().await else { break };
-            let done: Done = done.map_err(|error| Error::bug("a table commit panicked").because(error))?;
+        }
+        run.bytes = run.tables.iter().filter_map(|entry| entry.table.as_ref()).map(Table::bytes).sum();
+        // Otherwise a table waits for the second half of a key change, perhaps with whole transactions before it.
+        if !run.tables.iter().filter_map(|entry| entry.table.as_ref()).any(Table::is_dirty) {
+            run.urgent = false;
+            run.first_uncommitted = None;
+            flight.candidate = run.candidate.take();
+            flight.complete_until_us = run.complete_until_us.filter(|_| run.is_settled());
+        }
+        run.flight = Some(flight);
+        Ok(())
+    }
+
+    /// Waits for the commits that run, and writes the checkpoint that they reach.
+    pub(super) async fn land(&self, run: &mut Run) -> Result<()> {
+        let Some(flight) = &mut run.flight else { return Ok(()) };
+        let landed = flight.wait().await?;
+        let Some(mut flight) = run.flight.take() else { return Ok(()) };
+        let mut first_error = None;
+        for done in landed {
+            if done.result.is_err() {
+                // What it had taken since the checkpoint is lost to it, so the checkpoint cannot move.
+                (flight.candidate, flight.complete_until_us, run.candidate) = (None, None, None);
+            }
             if let Err(error) = self.take_back(run, done) {
                 first_error.get_or_insert(error);
             }
         }
-        run.bytes = run.tables.iter().filter_map(|entry| entry.table.as_ref()).map(Table::bytes).sum();
-        first_error.map_or(Ok(()), Err)
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        if let Some(candidate) = flight.candidate {
+            self.write_checkpoint(run, candidate, flight.gaps).await?;
+        }
+        self.status.set_complete_until(flight.complete_until_us);
+        Ok(())
     }
 
-    fn take_back(&self, run: &mut Run, (place, table, result, began): Done) -> Result<()> {
+    fn take_back(&self, run: &mut Run, Done { place, job, result, took }: Done) -> Result<()> {
         let Some(entry) = run.tables.get_mut(place) else { return Err(Error::bug("a table without a place")) };
         match result {
             Ok(done) => {
-                events::committed(&self.status, &entry.label, &done, began.elapsed());
-                entry.touched = table.bytes() > 0;
-                // A table that has stopped keeps nothing in memory.
-                entry.table = entry.stopped.is_none().then_some(table);
+                events::committed(&self.status, &entry.label, &done, took);
+                entry.table = job.take_back(entry.table.take());
+                // A table that has stopped keeps nothing in memory, once what came before its stop is in the lake.
+                if entry.stopped.is_some() && !entry.table.as_ref().is_some_and(Table::is_dirty) {
+                    entry.table = None;
+                }
+                entry.touched |= entry.table.as_ref().is_some_and(|table| table.bytes() > 0);
                 Ok(())
             }
             Err(error) => {
-                // What it had taken since the checkpoint is lost to it, so the checkpoint cannot move.
-                run.candidate = None;
-                let stop = Stop::new(&error, table.store().record().complete_up_to, table.bytes() as u64);
-                if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Gap) || entry.stopped.is_none() {
-                    return entry.stop(stop, error, &self.status);
+                let lost = job.bytes() + entry.table.take().map_or(0, |table| table.bytes());
+                let stop = Stop::new(&error, job.store().record().complete_up_to, lost as u64);
+                match &mut entry.stopped {
+                    Some(stopped) if !matches!(error.kind(), ErrorKind::Transient | ErrorKind::Gap) => {
+                        stopped.since = stopped.since.min(stop.since);
+                        Ok(())
+                    }
+                    _ => entry.stop(stop, error, &self.status),
                 }
-                Ok(())
             }
         }
     }
 
-    async fn write_checkpoint(&self, run: &mut Run) -> Result<()> {
-        let Some(Candidate { checkpoint, covered }) = run.candidate.take() else { return Ok(()) };
+    async fn write_checkpoint(
+        &self,
+        run: &mut Run,
+        Candidate { checkpoint, covered }: Candidate,
+        gaps: Vec<(String, TableGap)>,
+    ) -> Result<()> {
         let marks: Vec<_> = run.marks();
-        let gaps: Vec<_> = run.gaps();
         let logs = run.logs.clone();
         let control = self.control(&mut run.control).await?;
         let mut progress = control.progress().clone();
@@ -110,15 +156,9 @@ impl Setup {
     }
 }
 
-async fn commit_one(place: usize, mut table: Table, context: Context) -> Done {
-    let began = Instant::now();
-    let result = table.commit(&context).await;
-    (place, table, result, began)
-}
-
 impl Run {
     fn marks(&self) -> Vec<(String, TableMark)> {
-        let open = self.tables.iter().filter_map(|entry| Some((entry, entry.table.as_ref()?.store())));
+        let open = self.tables.iter().filter_map(|entry| Some((entry, entry.table.as_ref()?.store()?)));
         open.map(|(entry, store)| (entry.label.clone(), TableMark::of(store))).collect()
     }
 

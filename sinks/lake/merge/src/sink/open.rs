@@ -56,6 +56,7 @@ impl Setup {
             first_uncommitted: None,
             checkpoint_at: Instant::now(),
             bytes: 0,
+            flight: None,
         })
     }
 

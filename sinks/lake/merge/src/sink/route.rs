@@ -26,8 +26,7 @@ impl Setup {
         run.tail.push(batch);
         run.tail_bytes += bytes;
         // What waits with it must fit the bound as well.
-        let bound = usize::try_from(self.settings.commit_bytes).unwrap_or(usize::MAX);
-        if ends || run.tail_bytes + run.bytes >= bound {
+        if ends || run.tail_bytes + run.bytes >= self.fill_bytes() {
             run.mid_transaction = !ends;
             run.tail_bytes = 0;
             for batch in std::mem::take(&mut run.tail) {
@@ -44,6 +43,9 @@ impl Setup {
                 Some((schema, place)) if Arc::ptr_eq(schema, &change.schema) => *place,
                 _ => self.place(run, change).await?,
             };
+            if run.tables.get(place).is_some_and(Entry::is_away) {
+                self.land(run).await?;
+            }
             if let Some(entry) = run.tables.get_mut(place) {
                 self.apply_change(entry, change)?;
             }
@@ -63,7 +65,7 @@ impl Setup {
                 run.candidate = Some(Candidate { checkpoint, covered: run.through });
             }
         }
-        if run.first_uncommitted.is_none() && run.is_settled() {
+        if run.first_uncommitted.is_none() && run.flight.is_none() && run.is_settled() {
             self.status.set_complete_until(run.complete_until_us);
         }
         Ok(())
@@ -133,6 +135,11 @@ impl Run {
 }
 
 impl Entry {
+    /// Whether it can take no change before its commit has ended.
+    fn is_away(&self) -> bool {
+        self.table.is_none() && self.stopped.is_none()
+    }
+
     /// Takes no more changes, if the error is one of this table alone.
     pub(super) fn stop(&mut self, stop: Stop, error: Error, status: &crate::status::Status) -> Result<()> {
         match error.kind() {

@@ -241,7 +241,7 @@ impl Simulation<'_> {
         }
         self.merged.append(&mut self.delivered);
         self.next_durable = self.next;
-        self.pending.clear();
+        self.pending = Pending::default();
         self.buffer.clear();
         self.check()
     }
@@ -410,7 +410,7 @@ impl Simulation<'_> {
                 if !self.plan()?.is_empty() {
                     return Err(format!("a repeat did something: {:?}", self.plan()?));
                 }
-                self.pending.clear();
+                self.pending = Pending::default();
             }
         }
         Ok(())
