@@ -83,6 +83,7 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     let (sights, stops) = catalog.look(handed).await?;
     let monitor = Monitor::start(context, members, sights);
     let tables = handed.tables_json()?;
+    stops.into_iter().try_for_each(stop_table)?;
     let mut reader = Reader {
         context,
         tables,
@@ -95,7 +96,6 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         idle_sent: Instant::now(),
         repeats: (Lsn::default(), 0),
     };
-    stops.into_iter().try_for_each(|stop| reader.stop_table(stop))?;
     reader.read(stream).await
 }
 
@@ -131,7 +131,7 @@ impl Reader<'_> {
             if self.monitor.shapes_changed() {
                 let (_, stops) = self.catalog.look(self.handed).await?;
                 self.remember()?;
-                stops.into_iter().try_for_each(|stop| self.stop_table(stop))?;
+                stops.into_iter().try_for_each(stop_table)?;
             }
             for frame in stream.next(self.wait()).await? {
                 if let Some(ended) = self.take(frame).await? {
@@ -202,17 +202,8 @@ impl Reader<'_> {
                 events::new_table(&table);
                 Ok(true)
             }
-            Found::Stopped(stop) => self.stop_table(stop).map(|()| false),
+            Found::Stopped(stop) => stop_table(stop).map(|()| false),
         }
-    }
-
-    /// Ends what can be said of a table.
-    ///
-    /// # Errors
-    /// Data: a stream cannot go on without one of its tables yet.
-    fn stop_table(&mut self, stop: Stop) -> Result<()> {
-        events::table_stopped(&stop.table, &stop.error);
-        Err(stop.error)
     }
 
     /// The next checkpoint has what was remembered of the tables.
@@ -283,6 +274,15 @@ impl Reader<'_> {
         self.handed.position = boundary.position;
         self.handed.last_commit = boundary.last_commit;
     }
+}
+
+/// Ends what can be said of a table.
+///
+/// # Errors
+/// Data, with the way on: a stream cannot go on without one of its tables.
+fn stop_table(stop: Stop) -> Result<()> {
+    events::table_stopped(&stop.table, &stop.error);
+    Err(stop.error)
 }
 
 /// Counts the changes of a batch by table and kind.
