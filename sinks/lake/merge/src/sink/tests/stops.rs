@@ -179,3 +179,42 @@ async fn a_row_of_somebody_else_stops_the_table() {
     let gone = |result: walbrook_model::Result<()>| result.unwrap_err().kind();
     assert_eq!(gone(world.sink().write(batch(vec![], None)).await), ErrorKind::Bug, "a sink that was never started");
 }
+
+/// A list cannot be the default of a lake column; a new snapshot brings it in each row.
+#[tokio::test]
+async fn an_added_list_with_a_default_stops_its_table_until_a_snapshot_brings_its_values() {
+    for rows in [2, 0] {
+        let world = World::new();
+        let mut columns = three("public.bad").columns.clone();
+        let mut tags = column("tags", ColumnType::List(Box::new(ColumnType::Int32)));
+        tags.initial_default = Some(b"1"[..].into());
+        columns.push(tags);
+        let wider = schema("public.bad", columns, &[0]);
+        let (mut sink, _) = world.start().await.unwrap();
+        let insert = change(Op::Insert, &three("public.bad"), seq(1, 2), &["1", "a", "x"]);
+        sink.write(batch(vec![good(1), insert], Some("1"))).await.unwrap();
+        let with_tags = change(Op::Insert, &wider, seq(2, 2), &["2", "a", "x", "~"]);
+        sink.write(batch(vec![good(2), with_tags], Some("2"))).await.unwrap();
+        sink.write(batch(vec![good(3)], Some("3"))).await.unwrap();
+        let stopped = sink.status().tables()["public.bad"].stopped.clone().unwrap();
+        assert!(stopped.reason.contains("column tags was added with a default"), "{stopped:?}");
+        assert!(stopped.remedy.is_some_and(|remedy| remedy.contains("walbrook gap accept")));
+        assert_eq!((text(sink.durable().as_ref()), world.rows("public.good").len()), (Some("1"), 3));
+        assert_eq!(world.rows("public.bad").len(), 1);
+
+        let checkpoint = walbrook_model::Checkpoint::new("3");
+        world.sink().accept_gap(Some(checkpoint), &walbrook_model::Lineage::new("log"), 0).await.unwrap();
+        let (mut sink, _) = world.start().await.unwrap();
+        let read = |n: usize| change(Op::Read, &wider, seq(4, 0), &[&n.to_string(), "b", "y", "~"]);
+        let mut slice: Vec<Change> = (0..rows).map(read).collect();
+        slice.push(change(Op::SnapshotEnd, &wider, seq(4, 0), &[]));
+        sink.write(batch(slice, Some("4"))).await.unwrap();
+        let (mut sink, _) = world.start().await.unwrap();
+        let insert = change(Op::Insert, &wider, seq(5, 1), &["9", "c", "z", "~"]);
+        sink.write(batch(vec![insert], Some("5"))).await.unwrap();
+        assert!(sink.status().tables()["public.bad"].stopped.is_none(), "{:?}", sink.status().tables()["public.bad"]);
+        let found = world.rows("public.bad");
+        assert_eq!(found.len(), rows + 1);
+        assert!(found.iter().all(|row| row.contains_key("tags") && row["a"] != "a"), "{found:?}");
+    }
+}
