@@ -16,6 +16,7 @@ use crate::sql;
 use crate::tables::imprint::Imprint;
 use crate::tables::sight::{self, Sight};
 use crate::tables::{self, Described, TableInfo};
+use crate::visibility;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
 /// The captured tables by number.
@@ -28,6 +29,8 @@ pub(crate) struct Catalog {
     members: Members,
     /// Whether something was remembered of a table since it was asked.
     remembered: bool,
+    /// The last transaction that was found to be visible.
+    seen: Option<u32>,
 }
 
 /// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
@@ -78,6 +81,7 @@ impl Catalog {
             tables: HashMap::new(),
             members: Members::default(),
             remembered: false,
+            seen: None,
         }
     }
 
@@ -100,15 +104,27 @@ impl Catalog {
         &self.members
     }
 
-    /// What `relation` is, at the place of the log where it was sent.
-    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &mut Progress) -> Result<Found> {
+    /// What `relation` is, at the place of the log where it was sent, in the transaction `xid`.
+    pub(crate) async fn entries(
+        &mut self,
+        relation: &Relation,
+        xid: Option<u32>,
+        handed: &mut Progress,
+    ) -> Result<Found> {
         let oid = relation.oid;
+        let seen = self.sees(xid).await?;
         let same = self.tables.get(&oid).filter(|table| table.same_shape(relation)).cloned();
         // The root of many partitions is described with each of them: that it is looked at now and then is enough.
-        let looked_at = same.as_ref().is_some_and(|table| table.partitioned) && handed.imprints.contains_key(&oid);
+        // So is it for a commit that is not visible yet.
+        let looked_at =
+            same.as_ref().is_some_and(|table| table.partitioned || !seen) && handed.imprints.contains_key(&oid);
         // A full identity does not show a change of the key.
         if let Some(table) = same.filter(|table| table.replica_identity != ReplicaIdentity::Full) {
             return self.captured(table, handed, !looked_at).await;
+        }
+        if !seen {
+            return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
+                .on(format!("table {}.{}", relation.namespace, relation.name)));
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
@@ -229,6 +245,16 @@ impl Catalog {
     /// Whether something was remembered since the last call.
     pub(crate) fn remembered(&mut self) -> bool {
         std::mem::take(&mut self.remembered)
+    }
+
+    /// Whether the catalogs show what the transaction did.
+    async fn sees(&mut self, xid: Option<u32>) -> Result<bool> {
+        let Some(xid) = xid.filter(|xid| self.seen != Some(*xid)) else { return Ok(true) };
+        let client = self.session().await?;
+        let seen = visibility::wait(&client, xid).await?;
+        self.session = Some(client);
+        self.seen = seen.then_some(xid);
+        Ok(seen)
     }
 
     async fn members_changed(&mut self) -> Result<bool> {

@@ -30,6 +30,7 @@ mod tables;
 mod testing;
 mod timeline;
 mod values;
+mod visibility;
 mod wire;
 mod worker;
 

@@ -44,6 +44,8 @@ pub(crate) struct Monitor {
     changed: watch::Receiver<bool>,
     /// Marked as changed whenever the catalogs show something else of the tables.
     shapes: watch::Receiver<()>,
+    /// The tables that are looked at.
+    looked_at: watch::Sender<Vec<u32>>,
     task: JoinHandle<()>,
 }
 
@@ -60,6 +62,7 @@ impl Monitor {
         let (probe_sender, probes) = watch::channel(None);
         let (change_sender, changed) = watch::channel(false);
         let (shapes_sender, shapes) = watch::channel(());
+        let (looked_at, oids) = watch::channel(sights.iter().map(|sight| sight.oid).collect());
         let watcher = Watcher {
             settings: context.settings.clone(),
             status: context.status.clone(),
@@ -67,19 +70,24 @@ impl Monitor {
             changed: change_sender,
             members,
             shapes: shapes_sender,
-            oids: sights.iter().map(|sight| sight.oid).collect(),
+            oids,
             sights,
             session: None,
             slot_due: Instant::now(),
             tables_due: Instant::now(),
         };
         let task = tokio::spawn(watcher.run());
-        Self { probes, proven_us: 0, awaited: None, changed, shapes, task }
+        Self { probes, proven_us: 0, awaited: None, changed, shapes, looked_at, task }
     }
 
     /// Whether other tables are published than at the start.
     pub(crate) fn tables_changed(&self) -> bool {
         *self.changed.borrow()
+    }
+
+    /// Looks at these tables from here on.
+    pub(crate) fn look_at(&self, oids: Vec<u32>) {
+        self.looked_at.send_replace(oids);
     }
 
     /// Whether the catalogs show something else of the tables than before; asked once, it is news no more.
@@ -118,7 +126,7 @@ struct Watcher {
     members: Option<Members>,
     shapes: watch::Sender<()>,
     /// The tables that are looked at, and what was seen of them.
-    oids: Vec<u32>,
+    oids: watch::Receiver<Vec<u32>>,
     sights: Vec<Sight>,
     session: Option<Client>,
     slot_due: Instant,
@@ -156,8 +164,9 @@ impl Watcher {
             }
             self.slot_due = Instant::now() + self.settings.heartbeat_interval;
         }
-        if Instant::now() >= self.tables_due && !self.oids.is_empty() {
-            let sights = sight::look(client, &self.oids).await?;
+        if Instant::now() >= self.tables_due {
+            let oids = self.oids.borrow().clone();
+            let sights = sight::look(client, &oids).await?;
             if sights != self.sights {
                 self.sights = sights;
                 self.shapes.send_replace(());

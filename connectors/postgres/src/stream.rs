@@ -189,7 +189,7 @@ impl Reader<'_> {
 
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
     async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
-        let found = self.catalog.entries(relation, self.handed).await?;
+        let found = self.catalog.entries(relation, self.assembler.xid(), self.handed).await?;
         self.remember()?;
         match found {
             Found::Entries(entries) => {
@@ -210,6 +210,7 @@ impl Reader<'_> {
     fn remember(&mut self) -> Result<()> {
         if self.catalog.remembered() {
             self.tables = self.handed.tables_json()?;
+            self.monitor.look_at(self.handed.imprints.keys().copied().collect());
         }
         Ok(())
     }
