@@ -244,7 +244,7 @@ impl Shared {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(sql::error)?;
             bytes += chunk.len();
-            splitter.push(chunk, &mut rows)?;
+            splitter.push(&chunk, &mut rows)?;
             if bytes >= BATCH_BYTES || rows.len() >= BATCH_CHANGES {
                 self.hand_over(job, &mut rows, &mut bytes).await?;
             }
