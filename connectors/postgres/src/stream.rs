@@ -185,7 +185,7 @@ impl Reader<'_> {
         match self.catalog.entries(relation, self.handed).await? {
             Found::Entries(entries) => {
                 for (oid, entry) in entries {
-                    self.assembler.describe(oid, entry)?;
+                    self.assembler.describe(oid, entry);
                 }
                 Ok(false)
             }
@@ -198,7 +198,7 @@ impl Reader<'_> {
 
     /// Hands over what is pending, in batches.
     async fn hand_over(&mut self, flush: bool) -> Result<()> {
-        while let Some(Cut { changes, boundary }) = self.assembler.cut(flush) {
+        while let Some(Cut { changes, stopped, boundary }) = self.assembler.cut(flush) {
             if let Some(last) = changes.last() {
                 // Netted changes may come after later ones of other tables.
                 let newest = changes.iter().map(|change| change.seq).max().unwrap_or(last.seq);
@@ -214,7 +214,9 @@ impl Reader<'_> {
             let complete_until_us = boundary.and_then(|boundary| boundary.committed_at_us);
             count(self.context, &changes);
             let lineage = Some(self.handed.lineage());
-            self.context.send(Batch { changes, checkpoint, lineage, urgent: false, complete_until_us }).await?;
+            self.context
+                .send(Batch { changes, stopped, checkpoint, lineage, urgent: false, complete_until_us })
+                .await?;
             if let Some(time) = complete_until_us {
                 self.context.status.set_complete_until(time);
             }
