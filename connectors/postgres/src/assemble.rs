@@ -153,6 +153,21 @@ impl Assembler {
         self.open.is_none() && self.pending.is_empty()
     }
 
+    /// The server has read the log up to `end`: whether all that was handed over before has come again by then, as it was.
+    ///
+    /// # Errors
+    /// A gap if it has not.
+    pub(crate) fn has_proven(&self, end: Lsn) -> Result<bool> {
+        let beyond = match self.open {
+            Some(open) => !open.covered,
+            None => end >= self.covered,
+        };
+        if beyond {
+            self.check_proven()?;
+        }
+        Ok(beyond)
+    }
+
     /// Whether there is enough to cut.
     pub(crate) fn is_full(&self) -> bool {
         let Limits { cut_bytes, cut_changes, .. } = self.limits;

@@ -479,6 +479,26 @@ fn another_log_is_a_gap() {
 }
 
 #[test]
+fn a_log_is_proven_once_all_that_was_handed_over_has_come_again() {
+    let known = Commit { final_lsn: Lsn(0x1000), end_lsn: Lsn(0x1030), xid: 7, committed_at_us: 5 };
+    let resume = Resume { start: Lsn(0x900), covered: Lsn(0x1100), expect: Some(known) };
+    let row = || vec![insert(FULL, &stored(1, 1, 1))];
+    let covered = [at(0x900, 6, row()), at(0x1000, 7, row()), at(0x1030, 9, vec![])].concat();
+    let fresh = || assembler(&resume, Some(known), LIMITS, Seq::ZERO);
+    let mut proven = fresh();
+    for message in &covered {
+        assert!(!proven.has_proven(Lsn::default()).unwrap());
+        proven.push(message.clone()).unwrap();
+    }
+    assert!(!proven.has_proven(Lsn(0x10ff)).unwrap() && proven.has_proven(Lsn(0x1100)).unwrap());
+    proven.push(at(0x1100, 10, row()).remove(0)).unwrap();
+    assert!(proven.has_proven(Lsn::default()).unwrap());
+    let mut other = fresh();
+    push_all(&mut other, &at(0x900, 6, row()), &mut Vec::new());
+    assert_eq!(other.has_proven(Lsn(0x1100)).unwrap_err().kind(), ErrorKind::Gap);
+}
+
+#[test]
 fn the_branch_is_the_timeline_that_holds_the_commit() {
     let timelines = Timelines::new(4, vec![Switch { timeline: 2, end: Lsn(0x1030) }]);
     let mut assembler = Assembler::new(3, timelines, &from_start(), None, LIMITS);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 use walbrook_config::TableMode;
-use walbrook_model::{Change, Checkpoint, Error, Lineage, Result, Seq, TableId, TableSchema};
+use walbrook_model::{Change, Checkpoint, Error, ErrorKind, Lineage, Result, Seq, TableId, TableSchema};
 
 use super::{Entry, Run, Setup, Stop};
 use crate::control::{Control, TableGap, TableMark};
@@ -77,6 +77,18 @@ impl Setup {
         control.as_mut().ok_or_else(|| Error::bug("no control table"))
     }
 
+    /// See [`super::LakeSink::find_gap`].
+    pub(super) async fn find_gap(&self) -> Result<Option<Error>> {
+        let run = match self.start().await {
+            Ok(run) => run,
+            Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Data) => return Ok(Some(error)),
+            Err(error) => return Err(error),
+        };
+        let progress = run.control.as_ref().map(Control::progress);
+        let missed = progress.and_then(|progress| progress.gaps.iter().chain(&progress.stopped).next());
+        Ok(missed.map(|(label, gap)| Error::gap(gap.reason.clone()).on(format!("lake table {label}"))))
+    }
+
     /// See [`super::LakeSink::accept_gap`].
     pub(super) async fn accept_gap(
         &self,
@@ -100,6 +112,7 @@ impl Setup {
         }
         progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
         progress.gaps.clear();
+        progress.stopped.clear();
         progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
         control.write(progress).await
     }

@@ -208,6 +208,8 @@ async fn a_table_that_the_source_stops_is_like_one_that_the_sink_stops() {
     assert_eq!(stopped.reason, "table public.bad: the log does not carry the old key of a row");
     assert!(stopped.remedy.unwrap().contains("REPLICA IDENTITY FULL") && sink.status().checkpoint_held());
     assert_eq!((stopped.parked_bytes, stopped.gap), (500, false));
+    // It is told to an operator who wants to accept it.
+    assert!(world.sink().find_gap().await.unwrap().is_some());
     // Not durable: a restart begins before the stop, and the source meets it again; here before any other change.
     let (mut sink, found) = world.start().await.unwrap();
     assert_eq!(text(found.as_ref()), Some("1"));
@@ -218,6 +220,8 @@ async fn a_table_that_the_source_stops_is_like_one_that_the_sink_stops() {
     sink.write(left_out(4, vec![good(4)], 250)).await.unwrap();
     assert_eq!(text(sink.durable().as_ref()), Some("4"), "beyond the bound the checkpoint goes on without it");
     assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    let gap = world.sink().find_gap().await.unwrap().unwrap();
+    assert!(gap.to_string().contains("does not carry the old key"), "{gap}");
     // Durable: the source may meet it again or go on, nothing of it counts.
     let (mut sink, found) = world.start().await.unwrap();
     assert_eq!(text(found.as_ref()), Some("4"));
@@ -232,6 +236,23 @@ async fn a_table_that_the_source_stops_is_like_one_that_the_sink_stops() {
     sink.write(batch(vec![insert(7)], Some("7"))).await.unwrap();
     assert_eq!(world.pairs("public.bad", "id", "a"), [("1".to_owned(), "a".to_owned())]);
     assert!(sink.status().tables()["public.bad"].stopped.is_none());
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_that_a_restart_does_not_meet_again_is_forgotten() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+    sink.write(left_out(2, vec![good(2)], 1)).await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_some());
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = change(Op::Insert, &three("public.bad"), seq(2, 2), &["1", "a", "x"]);
+    sink.write(batch(vec![good(2), insert], Some("2"))).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("2"));
+    assert!(world.sink().find_gap().await.unwrap().is_none());
 }
 
 #[tokio::test]
