@@ -81,7 +81,8 @@ impl Setup {
     pub(super) async fn find_gap(&self) -> Result<Option<Error>> {
         let run = match self.start().await {
             Ok(run) => run,
-            Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Data) => return Ok(Some(error)),
+            // No other kind: under a daemon that commits, a file may go away while it is looked for.
+            Err(error) if error.kind() == ErrorKind::Gap => return Ok(Some(error)),
             Err(error) => return Err(error),
         };
         let progress = run.control.as_ref().map(Control::progress);
