@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Result, Seq, TableId};
+use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
 use crate::publication::{self, Publication};
-use crate::relations::{Captured, Entry};
+use crate::relations::{Captured, Entry, Stopped};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
 use crate::tables::{self, Described, TableInfo};
@@ -22,7 +22,16 @@ pub(crate) struct Catalog {
     session: Option<Client>,
     types: TypeMap,
     tables: HashMap<u32, Arc<TableInfo>>,
+    /// Captured tables that cannot be described or read as they are, and why.
+    faults: HashMap<u32, Fault>,
     members: Members,
+}
+
+/// Why a captured table cannot be captured as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) table: TableId,
+    pub(crate) error: Arc<Error>,
 }
 
 /// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
@@ -46,21 +55,47 @@ pub(crate) enum Found {
 
 impl Catalog {
     pub(crate) fn new(settings: Arc<Postgres>) -> Self {
-        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new(), members: Members::default() }
+        Self {
+            settings,
+            session: None,
+            types: TypeMap::default(),
+            tables: HashMap::new(),
+            faults: HashMap::new(),
+            members: Members::default(),
+        }
     }
 
-    /// Looks at all captured tables, in order of their names.
+    /// Looks at all captured tables, in order of their names. Those that cannot be captured as they are become
+    /// [`Catalog::faults`].
     pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
         // The members are looked at first: what changes after that is noticed by who compares them later.
         let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
-        let tables = tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        let described = tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
         self.session = Some(client);
         self.members = members;
-        let tables: Vec<Arc<TableInfo>> = tables.into_iter().map(Arc::new).collect();
+        self.faults.clear();
+        let mut tables: Vec<Arc<TableInfo>> = Vec::with_capacity(described.len());
+        for (facts, table) in described {
+            match table {
+                Ok(table) => tables.push(Arc::new(table)),
+                Err(error) if tables::is_fault(&error) => self.add_fault(facts.oid, facts.id, error),
+                Err(error) => return Err(error),
+            }
+        }
         self.tables = tables.iter().map(|table| (table.oid, table.clone())).collect();
         Ok(tables)
+    }
+
+    /// Captured tables that cannot be captured as they are, by number.
+    pub(crate) fn faults(&self) -> &HashMap<u32, Fault> {
+        &self.faults
+    }
+
+    /// A table could not be captured. It is looked at again when all are.
+    pub(crate) fn add_fault(&mut self, oid: u32, table: TableId, error: Error) {
+        self.faults.insert(oid, Fault { table, error: Arc::new(error) });
     }
 
     /// The members of the publication when the tables were loaded.
@@ -84,6 +119,10 @@ impl Catalog {
         let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
         self.session = Some(client);
         match described {
+            Described::Faulty(error) => {
+                let table = TableId::new(&relation.namespace, &relation.name);
+                Ok(self.faulty(oid, &Fault { table, error: Arc::new(error) }, handed))
+            }
             Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
             Described::Partition(root) => self.partition(relation, root, handed).await,
             Described::Captured(table) => {
@@ -103,13 +142,23 @@ impl Catalog {
     /// The rows of a partition come under its root, whose old rows may say less from here on.
     async fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
         let ignored = (relation.oid, Entry::Ignored);
-        let Some(table) = self.tables.get(&root) else {
-            return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
+        let found = match (self.tables.get(&root), self.faults.get(&root)) {
+            (Some(table), _) => match table.admits(relation) {
+                Ok(None) => return Ok(Found::Entries(vec![ignored])),
+                Ok(Some(weaker)) => {
+                    let weaker = Arc::new(weaker);
+                    self.tables.insert(root, weaker.clone());
+                    self.captured(&weaker, handed).await?
+                }
+                Err(error) => {
+                    let fault = Fault { table: table.schema.table.clone(), error: Arc::new(error) };
+                    self.faulty(root, &fault, handed)
+                }
+            },
+            (None, Some(fault)) => self.faulty(root, fault, handed),
+            (None, None) => Found::New(TableId::new(&relation.namespace, &relation.name)),
         };
-        let Some(weaker) = table.admits(relation)? else { return Ok(Found::Entries(vec![ignored])) };
-        let weaker = Arc::new(weaker);
-        self.tables.insert(root, weaker.clone());
-        Ok(match self.captured(&weaker, handed).await? {
+        Ok(match found {
             Found::Entries(mut entries) => {
                 entries.push(ignored);
                 Found::Entries(entries)
@@ -118,10 +167,29 @@ impl Catalog {
         })
     }
 
+    /// A table that cannot be captured as it is. One that was read stops at its next change; one that was not is read
+    /// whole when it can be, so nothing of it is missed.
+    fn faulty(&self, oid: u32, fault: &Fault, handed: &Progress) -> Found {
+        let Fault { table, error } = fault.clone();
+        let start = match handed.table(oid) {
+            Some(known) if known.finished => known.slice,
+            _ if !self.reads() => Seq::ZERO,
+            _ if self.faults.contains_key(&oid) => return Found::Entries(vec![(oid, Entry::Ignored)]),
+            _ => return Found::New(table),
+        };
+        Found::Entries(vec![(oid, Entry::Stopped(Stopped { table, start, error }))])
+    }
+
+    fn reads(&self) -> bool {
+        self.settings.snapshot.mode != SnapshotMode::Never
+    }
+
     async fn captured(&mut self, table: &TableInfo, handed: &Progress) -> Result<Found> {
         let progress = handed.table(table.oid);
-        let reads = self.settings.snapshot.mode != SnapshotMode::Never;
-        if reads && !progress.is_some_and(|known| known.finished) {
+        if self.reads() && !progress.is_some_and(|known| known.finished) {
+            if self.faults.contains_key(&table.oid) {
+                return Ok(Found::Entries(vec![(table.oid, Entry::Ignored)]));
+            }
             let client = self.session().await?;
             let publication = self.publication(&client).await?;
             self.session = Some(client);
