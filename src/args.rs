@@ -55,7 +55,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GapCommand {
-    /// Accepts the gap: raises the generation, takes a new snapshot and sweeps what the source no longer has.
+    /// Accepts the gap, if there is one: raises the generation, takes a new snapshot and sweeps what the source no longer has.
     Accept {
         /// The configuration file.
         file: PathBuf,

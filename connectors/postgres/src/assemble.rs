@@ -7,20 +7,23 @@
 //!   log alone, never on what we know of the key. A truncate takes one for each table that it names.
 //! - A change of the key becomes a delete and an insert.
 //! - A transaction with many rows is given out in pieces; only a boundary between transactions can be a checkpoint.
+//! - A table whose row cannot be handled stops there: its later rows are counted and left out, which each cut says, and
+//!   the other tables go on. It stays so for this connection; the sink remembers it for longer.
 //!
 //! ```text
 //! begin, rows.., commit -> pending [ whole transactions | rows of the open one ] -> cut
 //! ```
 
 use std::mem;
+use std::sync::Arc;
 
-use walbrook_model::{Change, Error, Op, Result, Row, Seq};
+use walbrook_model::{Change, Error, ErrorKind, Op, Result, Row, Seq, TableId, TableStop};
 
 use crate::checkpoint::Commit;
 use crate::continuity::{Resume, gap};
 use crate::images::Images;
-use crate::netting::Netting;
-use crate::relations::{Captured, Entry, Relations};
+use crate::netting::{Left, Netting};
+use crate::relations::{Captured, Entry, Relations, Stopped};
 use crate::timeline::Timelines;
 use crate::wire::Lsn;
 use crate::wire::pgoutput::{Message, Old, Relation};
@@ -47,6 +50,8 @@ pub(crate) struct Assembler {
     known: Option<Commit>,
     limits: Limits,
     relations: Relations,
+    /// Whether one of them has stopped.
+    any_stopped: bool,
     open: Option<Open>,
     netting: Netting,
     images: Images,
@@ -82,14 +87,24 @@ pub(crate) struct Boundary {
 struct Pending {
     changes: Vec<Change>,
     bytes: usize,
-    /// How many of them, and how many bytes, belong to whole transactions.
-    whole: (usize, usize),
+    stopped: Vec<TableStop>,
+    /// What of it belongs to whole transactions.
+    whole: Whole,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Whole {
+    changes: usize,
+    bytes: usize,
+    stopped: usize,
 }
 
 /// Changes that leave the assembler.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(crate) changes: Vec<Change>,
+    /// Tables that take no changes after these, and what was left out of them.
+    pub(crate) stopped: Vec<TableStop>,
     /// `None` inside a transaction.
     pub(crate) boundary: Option<Boundary>,
 }
@@ -119,6 +134,7 @@ impl Assembler {
             known,
             limits,
             relations: Relations::default(),
+            any_stopped: false,
             open: None,
             netting: Netting::new(limits.transaction_bytes),
             images: Images::new(limits.transaction_bytes),
@@ -134,7 +150,22 @@ impl Assembler {
 
     /// Whether no transaction is open and nothing is pending.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open.is_none() && self.pending.changes.is_empty()
+        self.open.is_none() && self.pending.is_empty()
+    }
+
+    /// The server has read the log up to `end`: whether all that was handed over before has come again by then, as it was.
+    ///
+    /// # Errors
+    /// A gap if it has not.
+    pub(crate) fn has_proven(&self, end: Lsn) -> Result<bool> {
+        let beyond = match self.open {
+            Some(open) => !open.covered,
+            None => end >= self.covered,
+        };
+        if beyond {
+            self.check_proven()?;
+        }
+        Ok(beyond)
     }
 
     /// The number of the open transaction.
@@ -145,23 +176,35 @@ impl Assembler {
     /// Whether there is enough to cut.
     pub(crate) fn is_full(&self) -> bool {
         let Limits { cut_bytes, cut_changes, .. } = self.limits;
-        self.pending.bytes >= cut_bytes || self.pending.changes.len() >= cut_changes
+        self.pending.bytes >= cut_bytes || self.pending.changes.len() + self.pending.stopped.len() >= cut_changes
     }
 
-    /// Whether changes of whole transactions are pending.
+    /// Whether anything of whole transactions is pending.
     pub(crate) fn has_whole(&self) -> bool {
-        self.pending.whole.0 > 0
+        self.pending.has_whole()
     }
 
     /// Takes the next message of the log.
     ///
     /// # Errors
-    /// A gap if the log is not the one that was read before; data if a row cannot be handled.
+    /// A gap if the log is not the one that was read before. A row that cannot be handled stops its table.
     pub(crate) fn push(&mut self, message: Message) -> Result<Step> {
         match message {
-            Message::Insert { relation, new } => self.insert(relation, new)?,
-            Message::Update { relation, old, new } => self.update(relation, old, new)?,
-            Message::Delete { relation, old } => self.delete(relation, old)?,
+            Message::Insert { relation, new } => {
+                let bytes = new.memory_bytes();
+                let taken = self.insert(relation, new);
+                self.after_row(relation, bytes, taken)?;
+            }
+            Message::Update { relation, old, new } => {
+                let bytes = new.memory_bytes() + old.as_ref().map_or(0, |old| old.row.memory_bytes());
+                let taken = self.update(relation, old, new);
+                self.after_row(relation, bytes, taken)?;
+            }
+            Message::Delete { relation, old } => {
+                let bytes = old.row.memory_bytes();
+                let taken = self.delete(relation, old);
+                self.after_row(relation, bytes, taken)?;
+            }
             Message::Begin { final_lsn, committed_at_us, xid } => self.begin(final_lsn, committed_at_us, xid)?,
             Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn)?,
             Message::Truncate { relations, .. } => self.truncate(&relations)?,
@@ -172,9 +215,10 @@ impl Assembler {
         Ok(Step::Done)
     }
 
-    /// Sets the shape of a table from here on.
-    pub(crate) fn describe(&mut self, oid: u32, entry: Entry) -> Result<()> {
+    /// Sets the shape of a table from here on. What has stopped stays so.
+    pub(crate) fn describe(&mut self, oid: u32, entry: Entry) {
         let same = match (self.relations.get(oid), &entry) {
+            (Some(Entry::Stopped(_)), _) => return,
             (Some(Entry::Captured(known)), Entry::Captured(new)) => {
                 known.schema == new.schema && known.nets == new.nets
             }
@@ -182,11 +226,13 @@ impl Assembler {
         };
         if !same && let Some(open) = self.open {
             self.images.forget(oid);
-            let settled = self.netting.settle_table(oid)?;
-            self.pending.append(settled, open.committed_at_us);
+            match self.netting.settle_table(oid) {
+                Ok(settled) => self.pending.append(settled, open.committed_at_us),
+                Err(unsettled) => return self.stop(oid, Some(unsettled.left), unsettled.error),
+            }
         }
+        self.any_stopped |= matches!(entry, Entry::Stopped(_));
         self.relations.insert(oid, entry);
-        Ok(())
     }
 
     /// The server has read the log up to `end` and is between transactions. Returns whether the boundary moved.
@@ -205,16 +251,13 @@ impl Assembler {
     /// open transaction only when there are enough of them and nothing else is pending.
     pub(crate) fn cut(&mut self, flush: bool) -> Option<Cut> {
         let full = self.is_full();
-        let pending = &mut self.pending;
-        if pending.whole.0 > 0 && (full || flush) {
-            let rest = pending.changes.split_off(pending.whole.0);
-            let changes = mem::replace(&mut pending.changes, rest);
-            pending.bytes -= mem::take(&mut pending.whole).1;
-            return Some(Cut { changes, boundary: Some(self.boundary) });
+        if self.pending.has_whole() && (full || flush) {
+            let (changes, stopped) = self.pending.take_whole();
+            return Some(Cut { changes, stopped, boundary: Some(self.boundary) });
         }
-        if full && !pending.changes.is_empty() {
-            pending.bytes = 0;
-            return Some(Cut { changes: mem::take(&mut pending.changes), boundary: None });
+        if full && !self.pending.is_empty() {
+            let Pending { changes, stopped, .. } = mem::take(&mut self.pending);
+            return Some(Cut { changes, stopped, boundary: None });
         }
         None
     }
@@ -242,10 +285,13 @@ impl Assembler {
         if open.covered {
             return self.check_covered(&commit, open.ordinal);
         }
-        let settled = self.netting.settle()?;
+        let (settled, unsettled) = self.netting.settle();
         self.pending.append(settled, open.committed_at_us);
+        for table in unsettled {
+            self.stop(table.oid, Some(table.left), table.error);
+        }
         self.images.clear();
-        self.pending.whole = (self.pending.changes.len(), self.pending.bytes);
+        self.pending.all_is_whole();
         self.boundary.position = end_lsn;
         self.boundary.committed_at_us = Some(open.committed_at_us);
         if open.ordinal > 0 {
@@ -287,6 +333,7 @@ impl Assembler {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let seq = open.next(1)?;
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
+        check_fits(table, &new)?;
         let new = table.row(new);
         if table.nets {
             return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
@@ -302,7 +349,14 @@ impl Assembler {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let (removal, seq) = (open.next(1)?, open.next(1)?);
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
-        let old = old.map(|old| table.old_row(old));
+        check_fits(table, &new)?;
+        let old = match old {
+            Some(old) => {
+                check_fits(table, &old.row)?;
+                Some(table.old_row(old))
+            }
+            None => None,
+        };
         let new = table.row(new);
         let mut new = match &old {
             Some(old) => new.filled_from(old),
@@ -335,6 +389,7 @@ impl Assembler {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let seq = open.next(1)?;
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
+        check_fits(table, &old.row)?;
         let old = table.old_row(old);
         if !table.has_key(&old) || (table.nets && old.has_unchanged()) {
             return Err(no_old_row(table));
@@ -350,10 +405,70 @@ impl Assembler {
         for relation in relations {
             let (open, table) = row_of(&mut self.open, &mut self.relations, *relation)?;
             let seq = open.next(1)?;
-            let Some(table) = table.filter(|table| seq > table.start) else { continue };
+            let Some(table) = table.filter(|table| seq > table.start) else {
+                self.after_row(*relation, 0, Ok(()))?;
+                continue;
+            };
             self.netting.forget(*relation);
             self.pending.push(table, Op::Truncate, None, None, seq, open.committed_at_us);
         }
+        Ok(())
+    }
+
+    /// Stops the table if its row could not be taken, and counts what a stopped table is sent.
+    fn after_row(&mut self, relation: u32, bytes: usize, taken: Result<()>) -> Result<()> {
+        match taken {
+            Ok(()) if !self.any_stopped => return Ok(()),
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Data => self.stop(relation, None, error),
+            Err(error) => return Err(error),
+        }
+        if let Some(open) = self.open.filter(|open| !open.covered)
+            && let Some(Entry::Stopped(stopped)) = self.relations.get(relation)
+            && let seq = open.last()?
+            && seq > stopped.start
+        {
+            self.pending.leave_out(stopped, Left { since: seq, bytes: bytes + size_of::<Change>() });
+        }
+        Ok(())
+    }
+
+    /// The table takes no more rows. What it did in this transaction and is not given out yet is left out as well.
+    fn stop(&mut self, oid: u32, unsettled: Option<Left>, error: Error) {
+        let Some(Entry::Captured(table)) = self.relations.get(oid) else { return };
+        let stopped =
+            Stopped { table: table.schema.table.clone(), start: table.start, error: Arc::new(error), lost: false };
+        self.images.forget(oid);
+        if let Some(left) = unsettled.or_else(|| self.netting.forget(oid)) {
+            self.pending.leave_out(&stopped, left);
+        }
+        self.relations.insert(oid, Entry::Stopped(stopped));
+        self.any_stopped = true;
+    }
+
+    /// What the table holds is not what the source holds, and no row of the log will tell: it takes no more rows, which is
+    /// told now, since none may ever come.
+    pub(crate) fn stop_lost(&mut self, oid: u32, table: TableId, start: Seq, error: Error) -> Result<()> {
+        if let Some(Entry::Stopped(_)) = self.relations.get(oid) {
+            return Ok(());
+        }
+        let open = self.open.filter(|open| !open.covered);
+        let since = match open {
+            Some(open) => open.base.with_ordinal(open.ordinal + 1),
+            None => {
+                let Lsn(position) = self.boundary.position;
+                Seq::new(self.generation, self.timelines.holding(self.boundary.position), position, 1)
+            }
+        };
+        let since = since.map_err(|error| Error::bug("a position does not fit").because(error))?;
+        let stopped = Stopped { table, start, error: Arc::new(error), lost: true };
+        self.images.forget(oid);
+        self.pending.leave_out(&stopped, self.netting.forget(oid).unwrap_or(Left { since, bytes: 0 }));
+        if open.is_none() {
+            self.pending.all_is_whole();
+        }
+        self.relations.insert(oid, Entry::Stopped(stopped));
+        self.any_stopped = true;
         Ok(())
     }
 }
@@ -378,6 +493,11 @@ impl Open {
     /// The token of the next ordinal.
     fn next(&mut self, step: u64) -> Result<Seq> {
         self.ordinal += step;
+        self.last()
+    }
+
+    /// The token of the last ordinal that was given.
+    fn last(&self) -> Result<Seq> {
         self.base
             .with_ordinal(self.ordinal)
             .map_err(|error| Error::bug("a transaction has too many rows").because(error))
@@ -398,6 +518,37 @@ impl Pending {
             self.changes.push(change);
         }
     }
+
+    /// A stopped table was sent something; what it was sent in one transaction is told as one.
+    fn leave_out(&mut self, stopped: &Stopped, left: Left) {
+        let bytes = left.bytes as u64;
+        let mut same = self.stopped.iter_mut().skip(self.whole.stopped);
+        if let Some(told) = same.find(|told| told.table == stopped.table) {
+            told.bytes += bytes;
+            return;
+        }
+        let Stopped { table, error, lost, .. } = stopped.clone();
+        self.stopped.push(TableStop { table, since: Some(left.since), error, bytes, lost });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.stopped.is_empty()
+    }
+
+    fn has_whole(&self) -> bool {
+        self.whole.changes > 0 || self.whole.stopped > 0
+    }
+
+    fn all_is_whole(&mut self) {
+        self.whole = Whole { changes: self.changes.len(), bytes: self.bytes, stopped: self.stopped.len() };
+    }
+
+    fn take_whole(&mut self) -> (Vec<Change>, Vec<TableStop>) {
+        let whole = mem::take(&mut self.whole);
+        let (changes, stopped) = (self.changes.split_off(whole.changes), self.stopped.split_off(whole.stopped));
+        self.bytes -= whole.bytes;
+        (mem::replace(&mut self.changes, changes), mem::replace(&mut self.stopped, stopped))
+    }
 }
 
 fn unknown_transaction(commit: &Commit) -> Error {
@@ -405,6 +556,16 @@ fn unknown_transaction(commit: &Commit) -> Error {
         "another log answers: it holds a transaction at {} (xid {}) below the checkpoint that was never handed over",
         commit.final_lsn, commit.xid
     ))
+}
+
+fn check_fits(table: &Captured, row: &Row) -> Result<()> {
+    if table.fits(row) {
+        return Ok(());
+    }
+    let name = &table.schema.table;
+    Err(Error::data("a row of the log has other columns than the table was described with")
+        .on(format!("table {name}"))
+        .remedy("report this as a bug; `walbrook gap accept` reads the table anew"))
 }
 
 fn no_old_row(table: &Captured) -> Error {

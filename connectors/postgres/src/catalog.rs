@@ -10,7 +10,7 @@ use walbrook_model::{Error, Result, Seq, TableId};
 use crate::checkpoint::Progress;
 use crate::events;
 use crate::publication::{self, Publication};
-use crate::relations::{Captured, Entry};
+use crate::relations::{Captured, Entry, Stopped};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
 use crate::tables::imprint::Imprint;
@@ -26,11 +26,20 @@ pub(crate) struct Catalog {
     session: Option<Client>,
     types: TypeMap,
     tables: HashMap<u32, Arc<TableInfo>>,
+    /// Captured tables that cannot be described or read as they are, and why.
+    faults: HashMap<u32, Fault>,
     members: Members,
     /// Whether something was remembered of a table since it was asked.
     remembered: bool,
     /// The last transaction that was found to be visible.
     seen: Option<u32>,
+}
+
+/// Why a captured table cannot be captured as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) table: TableId,
+    pub(crate) error: Arc<Error>,
 }
 
 /// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
@@ -57,18 +66,19 @@ pub(crate) enum Found {
 /// Why a table cannot go on: what the lake has of it is not what the source has, and no change will tell.
 #[derive(Debug)]
 pub(crate) struct Stop {
+    pub(crate) oid: u32,
     pub(crate) table: TableId,
     /// Of kind data, on the table, with the way on.
     pub(crate) error: Error,
 }
 
 impl Stop {
-    fn new(table: &TableId, what: String) -> Self {
+    fn new(oid: u32, table: &TableId, what: String) -> Self {
         let error = Error::data(what).on(format!("table {table}")).remedy(
             "`walbrook gap accept FILE --reason \"...\"` reads the tables again in a new snapshot; exclude the table \
              (source.postgres.tables.exclude) to go on without it",
         );
-        Self { table: table.clone(), error }
+        Self { oid, table: table.clone(), error }
     }
 }
 
@@ -79,24 +89,44 @@ impl Catalog {
             session: None,
             types: TypeMap::default(),
             tables: HashMap::new(),
+            faults: HashMap::new(),
             members: Members::default(),
             remembered: false,
             seen: None,
         }
     }
 
-    /// Looks at all captured tables, in order of their names.
+    /// Looks at all captured tables, in order of their names. Those that cannot be captured as they are become
+    /// [`Catalog::faults`].
     pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
         // The members are looked at first: what changes after that is noticed by who compares them later.
         let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
-        let tables = tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        let described = tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
         self.session = Some(client);
         self.members = members;
-        let tables: Vec<Arc<TableInfo>> = tables.into_iter().map(Arc::new).collect();
+        self.faults.clear();
+        let mut tables: Vec<Arc<TableInfo>> = Vec::with_capacity(described.len());
+        for (facts, table) in described {
+            match table {
+                Ok(table) => tables.push(Arc::new(table)),
+                Err(error) if tables::is_fault(&error) => self.add_fault(facts.oid, facts.id, error),
+                Err(error) => return Err(error),
+            }
+        }
         self.tables = tables.iter().map(|table| (table.oid, table.clone())).collect();
         Ok(tables)
+    }
+
+    /// Captured tables that cannot be captured as they are, by number.
+    pub(crate) fn faults(&self) -> &HashMap<u32, Fault> {
+        &self.faults
+    }
+
+    /// A table could not be captured. It is looked at again when all are.
+    pub(crate) fn add_fault(&mut self, oid: u32, table: TableId, error: Error) {
+        self.faults.insert(oid, Fault { table, error: Arc::new(error) });
     }
 
     /// The members of the publication when the tables were loaded.
@@ -131,6 +161,10 @@ impl Catalog {
         let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
         self.session = Some(client);
         match described {
+            Described::Faulty(error) => {
+                let table = TableId::new(&relation.namespace, &relation.name);
+                Ok(self.faulty(oid, &Fault { table, error: Arc::new(error) }, handed))
+            }
             Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
             Described::Partition(root) => self.partition(relation, root, handed).await,
             Described::Captured(table) => {
@@ -149,11 +183,19 @@ impl Catalog {
     /// The rows of a partition come under its root, whose old rows may say less from here on.
     async fn partition(&mut self, relation: &Relation, root: u32, handed: &mut Progress) -> Result<Found> {
         let ignored = (relation.oid, Entry::Ignored);
-        let Some(table) = self.tables.get(&root) else {
-            return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
+        let found = match (self.tables.get(&root), self.faults.get(&root)) {
+            (Some(table), _) => match table.admits(relation) {
+                Ok(None) => return Ok(Found::Entries(vec![ignored])),
+                Ok(Some(weaker)) => self.captured(Arc::new(weaker), handed, false).await?,
+                Err(error) => {
+                    let fault = Fault { table: table.schema.table.clone(), error: Arc::new(error) };
+                    self.faulty(root, &fault, handed)
+                }
+            },
+            (None, Some(fault)) => self.faulty(root, fault, handed),
+            (None, None) => Found::New(TableId::new(&relation.namespace, &relation.name)),
         };
-        let Some(weaker) = table.admits(relation)? else { return Ok(Found::Entries(vec![ignored])) };
-        Ok(match self.captured(Arc::new(weaker), handed, false).await? {
+        Ok(match found {
             Found::Entries(mut entries) => {
                 entries.push(ignored);
                 Found::Entries(entries)
@@ -162,11 +204,30 @@ impl Catalog {
         })
     }
 
+    /// A table that cannot be captured as it is. One that was read stops at its next change; one that was not is read
+    /// whole when it can be, so nothing of it is missed.
+    fn faulty(&self, oid: u32, fault: &Fault, handed: &Progress) -> Found {
+        let Fault { table, error } = fault.clone();
+        let start = match handed.table(oid) {
+            Some(known) if known.finished => known.slice,
+            _ if !self.reads() => Seq::ZERO,
+            _ if self.faults.contains_key(&oid) => return Found::Entries(vec![(oid, Entry::Ignored)]),
+            _ => return Found::New(table),
+        };
+        Found::Entries(vec![(oid, Entry::Stopped(Stopped { table, start, error, lost: false }))])
+    }
+
+    fn reads(&self) -> bool {
+        self.settings.snapshot.mode != SnapshotMode::Never
+    }
+
     async fn captured(&mut self, table: Arc<TableInfo>, handed: &mut Progress, look: bool) -> Result<Found> {
         let oid = table.oid;
         self.tables.insert(oid, table.clone());
-        let reads = self.settings.snapshot.mode != SnapshotMode::Never;
-        if reads && !handed.table(oid).is_some_and(|known| known.finished) {
+        if self.reads() && !handed.table(oid).is_some_and(|known| known.finished) {
+            if self.faults.contains_key(&oid) {
+                return Ok(Found::Entries(vec![(oid, Entry::Ignored)]));
+            }
             let client = self.session().await?;
             let publication = self.publication(&client).await?;
             self.session = Some(client);
@@ -181,7 +242,7 @@ impl Catalog {
             match self.look_at(table, handed).await? {
                 Ok(table) => table,
                 // Other columns are published than before: the table is read again.
-                Err(_) if reads && self.members_changed().await? => return Ok(Found::New(id)),
+                Err(_) if self.reads() && self.members_changed().await? => return Ok(Found::New(id)),
                 Err(stop) => return Ok(Found::Stopped(stop)),
             }
         } else {
@@ -226,7 +287,7 @@ impl Catalog {
                     "column {column} was added with values that neither the log nor the catalogs hold for the rows that \
                      were there"
                 );
-                return Ok(Err(Stop::new(id, what)));
+                return Ok(Err(Stop::new(table.oid, id, what)));
             }
         };
         self.tables.insert(told.oid, told.clone());
@@ -280,7 +341,7 @@ impl Catalog {
                 events::partitions_gone(&sight.id, gone);
             }
             let captured = |name: &str| !self.settings.tables.leaves_out(&sight.id.schema, &sight.id.name, name);
-            imprint.follow(sight, captured).map_err(|what| Stop::new(&sight.id, what))?
+            imprint.follow(sight, captured).map_err(|what| Stop::new(sight.oid, &sight.id, what))?
         } else {
             let Some(table) = self.tables.get(&sight.oid) else { return Ok(()) };
             Imprint::of(sight, |name| table.schema.column(name).is_some())

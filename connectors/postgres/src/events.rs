@@ -43,10 +43,6 @@ pub(crate) fn membership_changed(table: &TableId) {
     warn!(%table, "table was taken out of the publication, it is read again once it is back");
 }
 
-pub(crate) fn table_stopped(table: &TableId, error: &Error) {
-    error!(%table, %error, "the table cannot go on");
-}
-
 pub(crate) fn partitions_gone(table: &TableId, partitions: usize) {
     warn!(%table, partitions, "partitions were detached or dropped: no change tells, their rows stay in the lake");
 }

@@ -11,6 +11,7 @@ mod checkpoint;
 mod connection;
 mod continuity;
 mod events;
+mod gap;
 mod images;
 mod monitor;
 mod netting;
@@ -35,6 +36,7 @@ mod wire;
 mod worker;
 
 pub use checkpoint::checkpoint_position;
+pub use gap::{Accepted, accept_gap, find_gap};
 pub use preflight::{Finding, Severity, preflight};
-pub use source::{Accepted, PostgresSource, accept_gap};
+pub use source::PostgresSource;
 pub use status::{Events, SlotStatus, State as SourceState, Status, TableSnapshot};

@@ -4,6 +4,8 @@
 //! became 2 and then that 2 became 1, and the second old row is *not* the one that the first update wrote. So, per key,
 //! the images that the transaction wrote are kept: an old row equal to one of them cancels it, any other means the row
 //! that was there before the transaction. The key is unique again at commit: one image or none is left.
+//!
+//! A table that cannot be netted gives none of the transaction's changes, and takes nothing from the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +24,26 @@ pub(crate) struct Netting {
 struct Table {
     schema: Arc<TableSchema>,
     keys: HashMap<Box<[u8]>, Net>,
+    /// Its first change.
+    first: Seq,
+    bytes: usize,
+}
+
+/// A table whose changes cannot be netted.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) oid: u32,
+    /// What of it is left out.
+    pub(crate) left: Left,
+    pub(crate) error: Error,
+}
+
+/// Changes that were taken and will not be given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The first of them.
+    pub(crate) since: Seq,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -48,7 +70,7 @@ impl Netting {
         row: Row,
         seq: Seq,
     ) -> Result<()> {
-        self.charge(schema, &row)?;
+        self.charge(oid, schema, &row, seq)?;
         let net = self.net(oid, schema, key, seq);
         net.images.push(row);
         Ok(())
@@ -63,7 +85,7 @@ impl Netting {
         old: Row,
         seq: Seq,
     ) -> Result<()> {
-        self.charge(schema, &old)?;
+        self.charge(oid, schema, &old, seq)?;
         let net = self.net(oid, schema, key, seq);
         if let Some(index) = net.images.iter().rposition(|image| matches(image, &old)) {
             net.images.swap_remove(index);
@@ -75,41 +97,60 @@ impl Netting {
         Ok(())
     }
 
-    /// The table was truncated: what the transaction did to it before is void.
-    pub(crate) fn forget(&mut self, oid: u32) {
-        self.tables.remove(&oid);
+    /// Drops what the transaction did to the table so far: it is void after a truncate.
+    pub(crate) fn forget(&mut self, oid: u32) -> Option<Left> {
+        let table = self.tables.remove(&oid)?;
+        self.bytes = self.bytes.saturating_sub(table.bytes);
+        Some(Left { since: table.first, bytes: table.bytes })
     }
 
     /// Ends the netting of one table. The server refuses to change a table's shape while a key check is pending, so no
     /// two rows share a key then.
-    pub(crate) fn settle_table(&mut self, oid: u32) -> Result<Vec<Change>> {
-        self.tables.remove(&oid).map_or_else(|| Ok(Vec::new()), |table| table.settle().map(in_order))
+    pub(crate) fn settle_table(&mut self, oid: u32) -> Result<Vec<Change>, Unsettled> {
+        let Some(table) = self.tables.remove(&oid) else { return Ok(Vec::new()) };
+        self.bytes = self.bytes.saturating_sub(table.bytes);
+        table.settle(oid).map(in_order)
     }
 
-    /// The net changes of the transaction, in order.
-    pub(crate) fn settle(&mut self) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
-        for (_, table) in self.tables.drain() {
-            changes.append(&mut table.settle()?);
+    /// The net changes of the transaction, in order, and the tables that have none.
+    pub(crate) fn settle(&mut self) -> (Vec<Change>, Vec<Unsettled>) {
+        let (mut changes, mut unsettled) = (Vec::new(), Vec::new());
+        for (oid, table) in self.tables.drain() {
+            match table.settle(oid) {
+                Ok(mut settled) => changes.append(&mut settled),
+                Err(error) => unsettled.push(error),
+            }
         }
         self.bytes = 0;
-        Ok(in_order(changes))
+        unsettled.sort_unstable_by_key(|unsettled| unsettled.oid);
+        (in_order(changes), unsettled)
+    }
+
+    fn table(&mut self, oid: u32, schema: &Arc<TableSchema>, seq: Seq) -> &mut Table {
+        self.tables.entry(oid).or_insert_with(|| Table {
+            schema: schema.clone(),
+            keys: HashMap::new(),
+            first: seq,
+            bytes: 0,
+        })
     }
 
     fn net(&mut self, oid: u32, schema: &Arc<TableSchema>, key: Box<[u8]>, seq: Seq) -> &mut Net {
-        let table = self.tables.entry(oid).or_insert_with(|| Table { schema: schema.clone(), keys: HashMap::new() });
+        let table = self.table(oid, schema, seq);
         let net = table.keys.entry(key).or_insert_with(|| Net { earlier: None, images: Vec::new(), last: seq });
         net.last = seq;
         net
     }
 
-    fn charge(&mut self, schema: &TableSchema, row: &Row) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(row.memory_bytes() + size_of::<Net>());
-        if self.bytes <= self.bytes_max {
+    fn charge(&mut self, oid: u32, schema: &Arc<TableSchema>, row: &Row, seq: Seq) -> Result<()> {
+        let bytes = row.memory_bytes() + size_of::<Net>();
+        if self.bytes.saturating_add(bytes) <= self.bytes_max {
+            self.table(oid, schema, seq).bytes += bytes;
+            self.bytes += bytes;
             return Ok(());
         }
         Err(Error::data(format!(
-            "a transaction changes more than {} bytes of a table with a deferrable key",
+            "a transaction changes more than {} bytes of tables with a deferrable key",
             self.bytes_max
         ))
         .on(format!("table {}", schema.table))
@@ -118,13 +159,14 @@ impl Netting {
 }
 
 impl Table {
-    fn settle(self) -> Result<Vec<Change>> {
+    fn settle(self, oid: u32) -> Result<Vec<Change>, Unsettled> {
         let mut changes = Vec::with_capacity(self.keys.len());
         for net in self.keys.into_values() {
             let mut images = net.images;
             let after = images.pop();
             if !images.is_empty() {
-                return Err(unclear(&self.schema, "two rows share a key at the end of a transaction"));
+                let error = unclear(&self.schema, "two rows share a key at the end of a transaction");
+                return Err(Unsettled { oid, left: Left { since: self.first, bytes: self.bytes }, error });
             }
             let op = match (&net.earlier, &after) {
                 (None, None) => continue,

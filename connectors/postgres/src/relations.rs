@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use walbrook_model::{Cell, Row, RowBuilder, Seq, TableSchema};
+use walbrook_model::{Cell, Error, Row, RowBuilder, Seq, TableId, TableSchema};
 
 use crate::wire::pgoutput::Old;
 
@@ -27,6 +27,11 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
+    /// Whether a row of the log has the cells that the table was described with.
+    pub(crate) fn fits(&self, row: &Row) -> bool {
+        row.len() == self.old_cells.len()
+    }
+
     /// A row of the log as a row of the schema.
     pub(crate) fn row(&self, row: Row) -> Row {
         let Some(projection) = &self.projection else { return row };
@@ -91,6 +96,19 @@ pub(crate) enum Entry {
     Captured(Captured),
     /// It is published but not captured: its rows are counted and dropped.
     Ignored,
+    /// It cannot be captured from here on: its rows are left out, and that is told.
+    Stopped(Stopped),
+}
+
+/// A table whose changes cannot be handed over any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) table: TableId,
+    /// As [`Captured::start`].
+    pub(crate) start: Seq,
+    pub(crate) error: Arc<Error>,
+    /// As [`walbrook_model::TableStop::lost`].
+    pub(crate) lost: bool,
 }
 
 /// The tables that the server has described on this connection, by number.

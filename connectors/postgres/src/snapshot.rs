@@ -5,20 +5,24 @@
 //! until the whole slice is read. A table that was rewritten between the slice and the first lock looks empty or
 //! different to the slice; that is detected and the whole slice fails, to be taken anew.
 //!
+//! A table that cannot be read (a right is missing, a row is too long) ends with its error, and the others are read: what
+//! was handed over of it is a slice without an end, which a later one replaces.
+//!
 //! ```text
 //! ranges of all tables -> N sessions: COPY -> rows -> Read changes -> outbox
 //!                         last range of a table: SnapshotEnd and the checkpoint that says so
 //! ```
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt, pin_mut};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::Client;
+use walbrook_config::SnapshotMode;
 use walbrook_model::{Batch, Change, Error, Lineage, Op, Result, Row, Seq};
 
 use crate::checkpoint::{Phase, Progress};
@@ -26,9 +30,9 @@ use crate::connection::ReplicationConnection;
 use crate::events;
 use crate::sql::{self, quote_ident, quote_literal};
 use crate::stream::{BATCH_BYTES, BATCH_CHANGES, count};
-use crate::tables::TableInfo;
 use crate::tables::imprint::Imprint;
 use crate::tables::sight;
+use crate::tables::{TableInfo, is_fault};
 use crate::wire::Lsn;
 use crate::wire::copy::Splitter;
 use crate::worker::Context;
@@ -44,7 +48,7 @@ pub(crate) struct Slice {
 }
 
 /// Reads `tables` and moves `handed` with each table that is read whole. The exporter keeps the snapshot alive until
-/// every session has imported it.
+/// every session has imported it. Returns the tables that could not be read.
 ///
 /// # Errors
 /// Transient when a session broke or a table was rewritten: the tables that are not finished must be read at a new slice.
@@ -54,7 +58,7 @@ pub(crate) async fn read(
     exporter: ReplicationConnection,
     slice: Slice,
     tables: Vec<Arc<TableInfo>>,
-) -> Result<()> {
+) -> Result<Vec<(Arc<TableInfo>, Error)>> {
     let begun = Instant::now();
     let wanted = usize::from(context.settings.snapshot.sessions).max(1);
     let first = open(context, &slice).await?;
@@ -89,7 +93,11 @@ pub(crate) async fn read(
     drop(clients);
     handed.clone_from(&*shared.progress.lock().await);
     events::snapshot_finished(begun.elapsed());
-    Ok(())
+    let unread = shared.jobs.iter().filter_map(|job| {
+        let error = job.error.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((job.table.clone(), error))
+    });
+    Ok(unread.collect())
 }
 
 /// What the sessions share.
@@ -111,6 +119,19 @@ struct Job {
     table: Arc<TableInfo>,
     ranges_left: AtomicUsize,
     rows: AtomicU64,
+    /// Why it cannot be read.
+    error: std::sync::Mutex<Option<Error>>,
+}
+
+impl Job {
+    fn has_failed(&self) -> bool {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Nothing more is read of the table; the first error counts.
+    fn fail(&self, error: Error) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
 }
 
 /// Pages `from..to` of a table; all of it if both are `None`.
@@ -121,11 +142,16 @@ struct Range {
     to: Option<u64>,
 }
 
+/// A table that fails must not end the session's transaction. Its locks outlive a savepoint that is released.
+const SAVEPOINT: &str = "SAVEPOINT walbrook_table";
+const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT walbrook_table; SAVEPOINT walbrook_table";
+const BACK_TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT walbrook_table";
+
 /// Opens a session that sees the slice.
 async fn open(context: &Context, slice: &Slice) -> Result<Client> {
     let client = sql::connect(&context.settings).await?;
     let begin = format!(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {SAVEPOINT}",
         quote_literal(&slice.snapshot)
     );
     // The snapshot is gone when its exporter is: a new slice is needed.
@@ -169,7 +195,12 @@ async fn plan(context: &Context, client: &Client, tables: Vec<Arc<TableInfo>>) -
         let step = (context.settings.snapshot.range_bytes / page).max(1);
         let pages = if table.partitioned { 0 } else { bytes / page };
         let cuts = divide(jobs.len(), pages, step);
-        jobs.push(Job { table, ranges_left: AtomicUsize::new(cuts.len()), rows: AtomicU64::new(0) });
+        jobs.push(Job {
+            table,
+            ranges_left: AtomicUsize::new(cuts.len()),
+            rows: AtomicU64::new(0),
+            error: std::sync::Mutex::default(),
+        });
         ranges.extend(cuts);
     }
     Ok((jobs, ranges))
@@ -192,9 +223,23 @@ fn divide(job: usize, pages: u64, step: u64) -> Vec<Range> {
 async fn work(shared: Arc<Shared>, client: Client) -> Result<Client> {
     while let Some(range) = shared.ranges.get(shared.next.fetch_add(1, Relaxed)).copied() {
         let Some(job) = shared.jobs.get(range.job) else { return Err(Error::bug("a range of no table")) };
-        let on_table = |error: Error| error.on(format!("table {}", job.table.schema.table));
-        lock(&client, &job.table).await.map_err(on_table)?;
-        shared.read_range(&client, job, range).await.map_err(on_table)?;
+        if job.has_failed() {
+            continue;
+        }
+        let read = async {
+            lock(&client, &job.table).await?;
+            shared.read_range(&client, job, range).await
+        };
+        if let Err(error) = read.await {
+            let error = error.on(format!("table {}", job.table.schema.table));
+            // Nothing comes after a snapshot without a stream: it must not look whole.
+            if !is_fault(&error) || shared.context.settings.snapshot.mode == SnapshotMode::Only {
+                return Err(error);
+            }
+            client.batch_execute(BACK_TO_SAVEPOINT).await.map_err(sql::error)?;
+            job.fail(error);
+            continue;
+        }
         // Every row of this range is handed over; whoever finishes the last range sees all of them handed over.
         if job.ranges_left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
             shared.finish(job).await?;
@@ -205,7 +250,7 @@ async fn work(shared: Arc<Shared>, client: Client) -> Result<Client> {
 
 /// Keeps the table from being rewritten until the session ends.
 async fn lock(client: &Client, table: &TableInfo) -> Result<()> {
-    let lock = format!("LOCK TABLE {}{} IN ACCESS SHARE MODE", only(table), name(table));
+    let lock = format!("{NEXT_SAVEPOINT}; LOCK TABLE {}{} IN ACCESS SHARE MODE", only(table), name(table));
     client.batch_execute(&lock).await.map_err(sql::error)?;
     check_not_rewritten(client, table.oid).await
 }
@@ -258,7 +303,7 @@ impl Shared {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(sql::error)?;
             bytes += chunk.len();
-            splitter.push(chunk, &mut rows)?;
+            splitter.push(&chunk, &mut rows)?;
             if bytes >= BATCH_BYTES || rows.len() >= BATCH_CHANGES {
                 self.hand_over(job, &mut rows, &mut bytes).await?;
             }

@@ -5,23 +5,21 @@
 //! the durable position on to it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Batch, Checkpoint, Error, ErrorKind, Lineage, Result, Source};
+use walbrook_model::{Batch, Checkpoint, Error, ErrorKind, Result, Source};
 
 use crate::catalog::Catalog;
-use crate::checkpoint::{AcceptedGap, Phase, Progress};
+use crate::checkpoint::{Phase, Progress};
 use crate::connection::ReplicationConnection;
 use crate::continuity;
-use crate::events;
 use crate::outbox::{self, Inbox, Received};
 use crate::slot::refuse_foreign;
-use crate::sql::quote_ident;
 use crate::status::{State, Status};
 use crate::worker::{Context, Durable, Worker};
 
@@ -68,7 +66,7 @@ impl PostgresSource {
     }
 
     /// Checks the server against the checkpoint. Nothing is changed there.
-    async fn prove(&self, from: Option<Progress>) -> Result<Progress> {
+    pub(crate) async fn prove(&self, from: Option<Progress>) -> Result<Progress> {
         let settings = &self.settings;
         let mut connection = ReplicationConnection::connect(settings).await?;
         let server = continuity::identify(&mut connection).await?;
@@ -177,53 +175,6 @@ impl Running {
     async fn ended(&mut self) -> Result<()> {
         (&mut self.task).await.unwrap_or_else(|error| Err(Error::bug("the worker failed").because(error)))
     }
-}
-
-/// What the sink must hear of an accepted gap.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// Where the source begins anew.
-    pub checkpoint: Checkpoint,
-    /// The log that it reads from there.
-    pub lineage: Lineage,
-    /// The generation that its order tokens have from there.
-    pub generation: u16,
-}
-
-/// Accepts a gap: returns the checkpoint of a new generation, in which every table is read again. The caller writes it
-/// into the sink; until then the pipeline stays in its gap. The old slot is dropped, if it is there and not in use.
-///
-/// # Errors
-/// Config if the slot is in use or all generations are used up.
-pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, reason: &str) -> Result<Accepted> {
-    let old = checkpoint.map(Progress::from_checkpoint).transpose()?;
-    let mut connection = ReplicationConnection::connect(settings).await?;
-    let server = continuity::identify(&mut connection).await?;
-    if let Some(slot) = continuity::slot(&mut connection, &settings.slot).await? {
-        let on_slot = |error: Error| error.on(format!("slot {}", settings.slot));
-        if slot.active {
-            return Err(on_slot(Error::config("the slot is in use")).remedy("stop the walbrook that reads it"));
-        }
-        if slot.database.as_deref().is_some_and(|database| database != server.database) {
-            return Err(on_slot(Error::config("the slot belongs to another database"))
-                .remedy("name another in source.postgres.slot"));
-        }
-        connection.query(&format!("DROP_REPLICATION_SLOT {}", quote_ident(&settings.slot))).await?;
-    }
-    let (mut gaps, left, left_at, emitted_max) = match old {
-        Some(old) => (old.gaps, old.generation, old.position, old.emitted_max),
-        None => (Vec::new(), 0, crate::wire::Lsn::default(), walbrook_model::Seq::ZERO),
-    };
-    let generation = left.saturating_add(1);
-    walbrook_model::Seq::new(generation, 0, 0, 0)
-        .map_err(|error| Error::config("no generation is left, name another pipeline").because(error))?;
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at_us = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
-    gaps.push(AcceptedGap { reason: reason.to_owned(), at_us, generation, left_at });
-    let progress =
-        Progress { system_id: server.system_id, generation, gaps, emitted_max, ..Progress::intent(settings) };
-    events::gap_accepted(&settings.slot, generation, reason);
-    Ok(Accepted { checkpoint: progress.to_checkpoint()?, lineage: progress.lineage(), generation })
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use walbrook_config::SnapshotMode;
-use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
+use tokio::time::timeout;
+use walbrook_config::{Postgres, SnapshotMode};
+use walbrook_model::{Batch, Change, Error, ErrorKind, Result, Seq, TableSchema};
 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
 use crate::catalog::{Catalog, Found, Stop};
@@ -27,6 +28,7 @@ use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
 use crate::continuity::{self, gap};
 use crate::events;
 use crate::monitor::Monitor;
+use crate::relations::Entry;
 use crate::sql::{quote_ident, quote_literal};
 use crate::status::{Events, State};
 use crate::wire::Lsn;
@@ -41,6 +43,8 @@ pub(crate) const BATCH_CHANGES: usize = 8192;
 const LINGER: Duration = Duration::from_millis(5);
 /// How long the stream may be quiet before the loop looks at its clock.
 const WAIT: Duration = Duration::from_millis(50);
+/// How long what was handed over may take to be read again, for [`prove`].
+const PROOF_TIMEOUT: Duration = Duration::from_mins(5);
 /// A server that says so often that it is idle at one position wants it confirmed: it may be shutting down.
 const REPEATS_URGENT: u32 = 3;
 
@@ -64,26 +68,14 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     handed.timeline = server.timelines.current();
     handed.history = server.timelines.ancestors().to_vec();
     handed.position = resume.covered;
-    let limits = Limits {
-        cut_bytes: BATCH_BYTES,
-        cut_changes: BATCH_CHANGES,
-        transaction_bytes: usize::try_from(settings.transaction_bytes_max).unwrap_or(usize::MAX),
-    };
-    let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits);
-    let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
-        quote_ident(&settings.slot),
-        resume.start,
-        quote_literal(&quote_ident(&settings.publication)),
-    );
-    let stream = connection.start(&command).await?;
+    let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits(settings));
+    let stream = connection.start(&start_command(settings, resume.start)).await?;
     events::stream_started(&settings.slot, resume.start, resume.covered);
     context.status.set_state(State::Streaming);
     let members = (settings.snapshot.mode != SnapshotMode::Never).then(|| catalog.members().clone());
     let (sights, stops) = catalog.look(handed).await?;
     let monitor = Monitor::start(context, members, sights);
     let tables = handed.tables_json()?;
-    stops.into_iter().try_for_each(stop_table)?;
     let mut reader = Reader {
         context,
         tables,
@@ -96,7 +88,79 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         idle_sent: Instant::now(),
         repeats: (Lsn::default(), 0),
     };
+    stops.into_iter().try_for_each(|stop| reader.stop_table(stop))?;
     reader.read(stream).await
+}
+
+/// Reads again what was handed over and not acknowledged, where there is such: whether it is the log that it was.
+/// Nothing is acknowledged.
+///
+/// # Errors
+/// A gap if it is another log.
+pub(crate) async fn prove(settings: &Postgres, handed: &Progress) -> Result<()> {
+    let mut connection = ReplicationConnection::connect(settings).await?;
+    let server = continuity::identify(&mut connection).await?;
+    let slot = continuity::slot(&mut connection, &settings.slot).await?;
+    let publication = continuity::publication(&mut connection, &settings.publication).await?;
+    let resume = continuity::judge(handed, &server, slot.as_ref(), publication)?;
+    // A walbrook that streams has seen it.
+    if resume.expect.is_none() || slot.is_some_and(|slot| slot.active) {
+        return Ok(());
+    }
+    let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits(settings));
+    let mut stream = connection.start(&start_command(settings, resume.start)).await?;
+    let proven = timeout(PROOF_TIMEOUT, read_again(&mut stream, assembler, settings)).await;
+    // The slot is free when this has ended.
+    let stopped = stream.stop(Lsn::default()).await;
+    proven.unwrap_or_else(|_| Err(Error::transient("the log was not read again in time")))?;
+    stopped
+}
+
+async fn read_again(stream: &mut ReplicationStream, mut assembler: Assembler, settings: &Postgres) -> Result<()> {
+    loop {
+        for frame in stream.next(WAIT).await? {
+            let end = match frame {
+                Frame::Data { message, .. } => {
+                    if let Step::Describe(relation) = assembler.push(pgoutput::decode(&message)?)? {
+                        assembler.describe(relation.oid, Entry::Ignored);
+                    }
+                    // A message says nothing of how far the server is.
+                    Lsn::default()
+                }
+                Frame::Keepalive { end, .. } => end,
+                Frame::Notice { code, message, .. } if leaves_out(&code) => return Err(left_out(settings, &message)),
+                Frame::Notice { .. } => continue,
+            };
+            if assembler.has_proven(end)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn limits(settings: &Postgres) -> Limits {
+    Limits {
+        cut_bytes: BATCH_BYTES,
+        cut_changes: BATCH_CHANGES,
+        transaction_bytes: usize::try_from(settings.transaction_bytes_max).unwrap_or(usize::MAX),
+    }
+}
+
+fn start_command(settings: &Postgres, start: Lsn) -> String {
+    format!(
+        "START_REPLICATION SLOT {} LOGICAL {start} (proto_version '1', publication_names {}, messages 'true')",
+        quote_ident(&settings.slot),
+        quote_literal(&quote_ident(&settings.publication)),
+    )
+}
+
+/// Since version 18 the server leaves out the changes of a missing publication with no more than a notice.
+fn leaves_out(code: &str) -> bool {
+    matches!(code, "55000" | "42704")
+}
+
+fn left_out(settings: &Postgres, message: &str) -> Error {
+    gap(format!("the server leaves changes out: {message}")).on(format!("publication {}", settings.publication))
 }
 
 struct Reader<'a> {
@@ -131,7 +195,7 @@ impl Reader<'_> {
             if self.monitor.shapes_changed() {
                 let (_, stops) = self.catalog.look(self.handed).await?;
                 self.remember()?;
-                stops.into_iter().try_for_each(stop_table)?;
+                stops.into_iter().try_for_each(|stop| self.stop_table(stop))?;
             }
             for frame in stream.next(self.wait()).await? {
                 if let Some(ended) = self.take(frame).await? {
@@ -176,10 +240,8 @@ impl Reader<'_> {
                 self.repeats = (end, repeats);
             }
             Frame::Notice { severity, code, message } => {
-                // Since version 18 the server leaves out the changes of a missing publication with no more than this.
-                if matches!(code.as_str(), "55000" | "42704") {
-                    return Err(gap(format!("the server leaves changes out: {message}"))
-                        .on(format!("publication {}", self.context.settings.publication)));
+                if leaves_out(&code) {
+                    return Err(left_out(&self.context.settings, &message));
                 }
                 events::server_notice(&severity, &code, &message);
             }
@@ -194,7 +256,7 @@ impl Reader<'_> {
         match found {
             Found::Entries(entries) => {
                 for (oid, entry) in entries {
-                    self.assembler.describe(oid, entry)?;
+                    self.assembler.describe(oid, entry);
                 }
                 Ok(false)
             }
@@ -202,8 +264,14 @@ impl Reader<'_> {
                 events::new_table(&table);
                 Ok(true)
             }
-            Found::Stopped(stop) => stop_table(stop).map(|()| false),
+            Found::Stopped(stop) => self.stop_table(stop).map(|()| false),
         }
+    }
+
+    /// The stream goes on without the table.
+    fn stop_table(&mut self, Stop { oid, table, error }: Stop) -> Result<()> {
+        let start = self.handed.table(oid).map_or(Seq::ZERO, |known| known.slice);
+        self.assembler.stop_lost(oid, table, start, error)
     }
 
     /// The next checkpoint has what was remembered of the tables.
@@ -217,7 +285,7 @@ impl Reader<'_> {
 
     /// Hands over what is pending, in batches.
     async fn hand_over(&mut self, flush: bool) -> Result<()> {
-        while let Some(Cut { changes, boundary }) = self.assembler.cut(flush) {
+        while let Some(Cut { changes, stopped, boundary }) = self.assembler.cut(flush) {
             if let Some(last) = changes.last() {
                 // Netted changes may come after later ones of other tables.
                 let newest = changes.iter().map(|change| change.seq).max().unwrap_or(last.seq);
@@ -233,7 +301,9 @@ impl Reader<'_> {
             let complete_until_us = boundary.and_then(|boundary| boundary.committed_at_us);
             count(self.context, &changes);
             let lineage = Some(self.handed.lineage());
-            self.context.send(Batch { changes, checkpoint, lineage, urgent: false, complete_until_us }).await?;
+            self.context
+                .send(Batch { changes, stopped, checkpoint, lineage, urgent: false, complete_until_us })
+                .await?;
             if let Some(time) = complete_until_us {
                 self.context.status.set_complete_until(time);
             }
@@ -277,15 +347,6 @@ impl Reader<'_> {
     }
 }
 
-/// Ends what can be said of a table.
-///
-/// # Errors
-/// Data, with the way on: a stream cannot go on without one of its tables.
-fn stop_table(stop: Stop) -> Result<()> {
-    events::table_stopped(&stop.table, &stop.error);
-    Err(stop.error)
-}
-
 /// Counts the changes of a batch by table and kind.
 pub(crate) fn count(context: &Context, changes: &[Change]) {
     let mut counted: Vec<(&Arc<TableSchema>, Events)> = Vec::new();
@@ -303,6 +364,6 @@ pub(crate) fn count(context: &Context, changes: &[Change]) {
 }
 
 /// Whether a new connection may mend the error.
-pub(crate) fn is_transient(error: &walbrook_model::Error) -> bool {
+pub(crate) fn is_transient(error: &Error) -> bool {
     error.kind() == ErrorKind::Transient
 }

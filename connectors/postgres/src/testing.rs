@@ -116,7 +116,7 @@ impl Database {
         pin_mut!(stream);
         let (mut splitter, mut rows) = (Splitter::new(columns, 1 << 30), Vec::new());
         while let Some(chunk) = stream.next().await {
-            splitter.push(chunk.expect("a chunk"), &mut rows).expect("rows");
+            splitter.push(&chunk.expect("a chunk"), &mut rows).expect("rows");
         }
         splitter.finish().expect("a whole copy");
         rows

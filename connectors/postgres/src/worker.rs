@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Batch, Checkpoint, Error, Result, Seq};
+use walbrook_model::{Batch, Checkpoint, Error, Result, Seq, TableStop};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Fault};
 use crate::checkpoint::{Phase, Progress, TableProgress};
 use crate::connection::ReplicationConnection;
 use crate::continuity::{self, Server};
@@ -136,6 +136,7 @@ impl Worker {
         self.handed.phase = if export { Phase::Snapshot } else { Phase::Stream };
         if let Some(snapshot) = slot.snapshot {
             let tables = self.catalog.load().await?;
+            self.tell_unread().await?;
             self.read_slice(connection, &server, tables, slot.position, &snapshot).await
         } else {
             let checkpoint = Some(self.handed.to_checkpoint()?);
@@ -147,7 +148,8 @@ impl Worker {
     async fn read_tables(&mut self) -> Result<()> {
         let mode = self.context.settings.snapshot.mode;
         let tables = self.catalog.load().await?;
-        let captured: HashSet<u32> = tables.iter().map(|table| table.oid).collect();
+        let captured: HashSet<u32> =
+            tables.iter().map(|table| table.oid).chain(self.catalog.faults().keys().copied()).collect();
         let members = self.catalog.members();
         if mode == SnapshotMode::Initial {
             continuity::judge_publication(&self.handed, members.publication)?;
@@ -168,6 +170,7 @@ impl Worker {
         let unread = |table: &TableInfo| !self.handed.table(table.oid).is_some_and(|known| known.finished);
         let unread: HashSet<u32> = tables.iter().filter(|table| unread(table)).map(|table| table.oid).collect();
         if unread.is_empty() {
+            self.tell_unread().await?;
             self.handed.phase = Phase::Stream;
             return Ok(());
         }
@@ -179,8 +182,38 @@ impl Worker {
         let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
         // Looked up again: a column that was added and filled before the slice is in none of the changes to come.
         let mut tables = self.catalog.load().await?;
+        self.tell_unread().await?;
         tables.retain(|table| unread.contains(&table.oid));
         self.read_slice(connection, &server, tables, slot.position, &snapshot).await
+    }
+
+    /// Says which tables cannot be read as they are. What was read of them does not count: it is read again when it can
+    /// be. A table that was read whole before is another matter: it stops where the log has a change of it.
+    async fn tell_unread(&mut self) -> Result<()> {
+        let faults = self.catalog.faults();
+        self.handed.tables.retain(|table| table.finished || !faults.contains_key(&table.oid));
+        let unread = faults.iter().filter(|(oid, _)| self.handed.table(**oid).is_none());
+        let stopped: Vec<TableStop> = unread
+            .map(|(_, Fault { table, error })| TableStop {
+                table: table.clone(),
+                since: None,
+                error: error.clone(),
+                bytes: 0,
+                lost: false,
+            })
+            .collect();
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        if self.context.settings.snapshot.mode == SnapshotMode::Only
+            && let Some(fault) = faults.values().next()
+        {
+            // Nothing comes after the snapshot: it must not look whole.
+            return Err(Error::config("the table cannot be read")
+                .on(format!("table {}", fault.table))
+                .because(fault.error.clone()));
+        }
+        self.context.send(Batch { stopped, ..Batch::heartbeat() }).await
     }
 
     async fn read_slice(
@@ -205,7 +238,14 @@ impl Worker {
         let checkpoint = Some(self.handed.to_checkpoint()?);
         self.context.send(Batch { checkpoint, ..Batch::heartbeat() }).await?;
         let slice = Slice { seq, position, snapshot: snapshot.to_owned() };
-        snapshot::read(&self.context, &mut self.handed, exporter, slice, tables).await
+        for (table, error) in snapshot::read(&self.context, &mut self.handed, exporter, slice, tables).await? {
+            self.catalog.add_fault(table.oid, table.schema.table.clone(), error);
+        }
+        self.tell_unread().await?;
+        if self.handed.tables.iter().all(|table| table.finished) {
+            self.handed.phase = Phase::Stream;
+        }
+        Ok(())
     }
 
     async fn stream(&mut self) -> Result<()> {

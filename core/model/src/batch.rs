@@ -1,6 +1,8 @@
 //! The unit that moves.
 
-use crate::{Change, Checkpoint, Lineage};
+use std::sync::Arc;
+
+use crate::{Change, Checkpoint, Error, Lineage, Seq, TableId};
 
 /// Changes in the order of their source, and a checkpoint where the source can resume after them.
 ///
@@ -9,6 +11,8 @@ use crate::{Change, Checkpoint, Lineage};
 pub struct Batch {
     /// In order of `seq` within the log; reads of a snapshot may come between them.
     pub changes: Vec<Change>,
+    /// Tables that the source cannot go on with. They concern what comes after `changes`.
+    pub stopped: Vec<TableStop>,
     /// Covers every change up to and including this batch. `None` inside a transaction.
     pub checkpoint: Option<Checkpoint>,
     /// The log that the changes come from; `None` where there are none.
@@ -28,6 +32,23 @@ impl Batch {
 
     /// Bytes that this batch keeps in memory.
     pub fn bytes(&self) -> usize {
-        self.changes.iter().map(Change::bytes).sum()
+        self.changes.iter().map(Change::bytes).sum::<usize>() + self.stopped.len() * size_of::<TableStop>()
     }
+}
+
+/// A table that the source cannot go on with, while its other tables go on.
+#[derive(Clone, Debug)]
+pub struct TableStop {
+    /// The table.
+    pub table: TableId,
+    /// The first change that is left out: earlier ones of the table are in this batch or before it, and a checkpoint that
+    /// covers this one leaves a gap in the table. `None`: the table could not be read. It has no gap then, since the source
+    /// reads it whole once that is mended, from then on.
+    pub since: Option<Seq>,
+    /// What happened, and what to do.
+    pub error: Arc<Error>,
+    /// Bytes of changes that are left out. The stop is told again, for the sake of this figure, as more of them come.
+    pub bytes: u64,
+    /// No log holds what the table missed, so that a checkpoint which waits for it would wait in vain.
+    pub lost: bool,
 }

@@ -18,7 +18,7 @@ mod sink;
 mod source;
 mod value;
 
-pub use batch::Batch;
+pub use batch::{Batch, TableStop};
 pub use change::{Change, Op};
 pub use checkpoint::{Checkpoint, Lineage};
 pub use error::{Error, ErrorKind, Result};

@@ -19,39 +19,61 @@ pub enum Cell<'a> {
 #[derive(Clone)]
 pub struct Row {
     data: Bytes,
-    cells: Box<[Place]>,
+    /// A [`Place`] a cell. Shares its memory with the rows that were built with it.
+    places: Bytes,
 }
 
+/// Where a cell lies in the bytes of its row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     start: u32,
     len: u32,
 }
 
+const PLACE_BYTES: usize = size_of::<u64>();
+
+/// Lengths that are none.
 const NULL: u32 = u32::MAX;
 const UNCHANGED: u32 = u32::MAX - 1;
+
+impl Place {
+    fn to_bytes(self) -> [u8; PLACE_BYTES] {
+        (u64::from(self.len) << 32 | u64::from(self.start)).to_ne_bytes()
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "each half is what is asked for")]
+    fn from_bytes(bytes: [u8; PLACE_BYTES]) -> Self {
+        let both = u64::from_ne_bytes(bytes);
+        Self { start: both as u32, len: (both >> 32) as u32 }
+    }
+}
 
 impl Row {
     /// The number of cells.
     pub fn len(&self) -> usize {
-        self.cells.len()
+        self.places.len() / PLACE_BYTES
     }
 
     /// Whether the row has no cells.
     pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+        self.places.is_empty()
     }
 
     /// The cell at `index`; a row that is shorter than its schema has no such cell and reads as unchanged.
     pub fn cell(&self, index: usize) -> Cell<'_> {
-        match self.cells.get(index) {
+        match self.place(index) {
             Some(Place { len: NULL, .. }) => Cell::Null,
             Some(Place { len: UNCHANGED, .. }) | None => Cell::Unchanged,
             Some(Place { start, len }) => {
-                let start = *start as usize;
-                self.data.get(start..start + *len as usize).map_or(Cell::Unchanged, Cell::Data)
+                let start = start as usize;
+                self.data.get(start..start + len as usize).map_or(Cell::Unchanged, Cell::Data)
             }
         }
+    }
+
+    fn place(&self, index: usize) -> Option<Place> {
+        let (places, _) = self.places.as_chunks::<PLACE_BYTES>();
+        places.get(index).copied().map(Place::from_bytes)
     }
 
     /// The cell at `index`, decoded by the column of `schema`.
@@ -68,7 +90,8 @@ impl Row {
 
     /// Whether a cell is carried by neither this image nor, so far, any other.
     pub fn has_unchanged(&self) -> bool {
-        self.cells.iter().any(|cell| cell.len == UNCHANGED)
+        let (places, _) = self.places.as_chunks::<PLACE_BYTES>();
+        places.iter().any(|place| Place::from_bytes(*place).len == UNCHANGED)
     }
 
     /// This row with its unchanged cells taken from `older`. Copies only if there is one.
@@ -89,7 +112,7 @@ impl Row {
 
     /// Bytes that this row keeps in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.data.len() + size_of_val(&*self.cells)
+        self.data.len() + self.places.len()
     }
 }
 
@@ -105,27 +128,22 @@ impl Eq for Row {}
 impl std::fmt::Debug for Row {
     /// Never prints a cell's bytes: rows end up in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Row({} cells, {} bytes)", self.cells.len(), self.data.len())
+        write!(f, "Row({} cells, {} bytes)", self.len(), self.data.len())
     }
 }
 
-/// Builds a [`Row`], either over bytes that are already there or by copying cells.
+/// Builds rows one after the other, either over bytes that are already there or by copying cells. Rows of one builder
+/// share blocks of memory, so that a row costs no allocation; a block is freed with the last of its rows.
 #[derive(Debug, Default)]
 pub struct RowBuilder {
-    cells: Vec<Place>,
+    places: BytesMut,
     copied: BytesMut,
 }
 
-impl std::fmt::Debug for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}+{}", self.start, self.len)
-    }
-}
-
 impl RowBuilder {
-    /// A builder with room for `cells` cells and `bytes` copied bytes.
+    /// A builder with room for `cells` cells and `bytes` copied bytes, of one row or of many.
     pub fn with_capacity(cells: usize, bytes: usize) -> Self {
-        Self { cells: Vec::with_capacity(cells), copied: BytesMut::with_capacity(bytes) }
+        Self { places: BytesMut::with_capacity(cells * PLACE_BYTES), copied: BytesMut::with_capacity(bytes) }
     }
 
     /// Appends a cell, copying its bytes.
@@ -143,39 +161,55 @@ impl RowBuilder {
 
     /// Appends a NULL cell.
     pub fn push_null(&mut self) {
-        self.cells.push(Place { start: 0, len: NULL });
+        self.put(Place { start: 0, len: NULL });
     }
 
     /// Appends a cell that the log does not carry.
     pub fn push_unchanged(&mut self) {
-        self.cells.push(Place { start: 0, len: UNCHANGED });
+        self.put(Place { start: 0, len: UNCHANGED });
     }
 
     /// Appends a cell that lies at `start..start + len` of the bytes that [`RowBuilder::finish_over`] will get.
     /// A cell ends below 4 GiB, as every message of every source does.
     pub fn push_place(&mut self, start: usize, len: usize) {
         let place = |n: usize| u32::try_from(n).unwrap_or(0);
-        self.cells.push(Place { start: place(start), len: place(len) });
+        self.put(Place { start: place(start), len: place(len) });
+    }
+
+    fn put(&mut self, place: Place) {
+        self.places.extend_from_slice(&place.to_bytes());
     }
 
     /// The number of cells so far.
     pub fn len(&self) -> usize {
-        self.cells.len()
+        self.places.len() / PLACE_BYTES
     }
 
     /// Whether there is no cell so far.
     pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+        self.places.is_empty()
+    }
+
+    /// Forgets the cells so far.
+    pub fn clear(&mut self) {
+        self.places.clear();
+        self.copied.clear();
     }
 
     /// The row over the bytes that were copied.
-    pub fn finish(self) -> Row {
-        Row { data: self.copied.freeze(), cells: self.cells.into_boxed_slice() }
+    pub fn finish(&mut self) -> Row {
+        Row { data: self.copied.split().freeze(), places: self.places.split().freeze() }
     }
 
     /// The row over `data`, which holds the cells appended by [`RowBuilder::push_place`].
-    pub fn finish_over(self, data: Bytes) -> Row {
-        Row { data, cells: self.cells.into_boxed_slice() }
+    pub fn finish_over(&mut self, data: Bytes) -> Row {
+        Row { data, places: self.places.split().freeze() }
+    }
+
+    /// Like [`RowBuilder::finish_over`], with a copy of `data`.
+    pub fn finish_copy(&mut self, data: &[u8]) -> Row {
+        self.copied.extend_from_slice(data);
+        self.finish()
     }
 }
 
@@ -207,6 +241,9 @@ mod tests {
         builder.push_null();
         builder.push_place(5, 0);
         let row = builder.finish_over(Bytes::from_static(b"..abc"));
+        builder.push_place(1, 1);
+        let next = builder.finish_copy(b"ab");
+        assert_eq!((next.len(), next.cell(0)), (1, Cell::Data(b"b")), "rows of one builder do not mix");
         assert_eq!([row.cell(0), row.cell(1), row.cell(2)], [Cell::Data(b"abc"), Cell::Null, Cell::Data(b"")]);
         assert_eq!(row.cell(3), Cell::Unchanged);
         assert_eq!(format!("{row:?}"), "Row(3 cells, 5 bytes)");

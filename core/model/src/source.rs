@@ -16,6 +16,10 @@ pub trait Source: Send {
 
     /// The next changes, or a heartbeat after a short while without any. Acknowledges `durable`, the newest checkpoint
     /// with everything before it durable in the sink. Not safe to cancel.
+    ///
+    /// # Errors
+    /// Those that concern the whole log. A table that the source cannot go on with is in [`Batch::stopped`], and the others
+    /// go on.
     async fn next_batch(&mut self, durable: Option<Checkpoint>) -> Result<Batch>;
 
     /// Whether the source has nothing more to give, ever (a snapshot without a stream).

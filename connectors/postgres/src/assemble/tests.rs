@@ -1,5 +1,7 @@
 //! Random transactions against a naive database, and the rules one by one.
 
+mod stops;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -199,7 +201,7 @@ fn assembler(resume: &Resume, known: Option<Commit>, limits: Limits, slice: Seq)
     let timelines = Timelines::new(1, Vec::new());
     let mut assembler = Assembler::new(0, timelines, resume, known, limits);
     for oid in TABLES {
-        assembler.describe(oid, captured(oid, if oid == SLICED { slice } else { Seq::ZERO })).unwrap();
+        assembler.describe(oid, captured(oid, if oid == SLICED { slice } else { Seq::ZERO }));
     }
     assembler
 }
@@ -477,10 +479,30 @@ fn another_log_is_a_gap() {
 }
 
 #[test]
+fn a_log_is_proven_once_all_that_was_handed_over_has_come_again() {
+    let known = Commit { final_lsn: Lsn(0x1000), end_lsn: Lsn(0x1030), xid: 7, committed_at_us: 5 };
+    let resume = Resume { start: Lsn(0x900), covered: Lsn(0x1100), expect: Some(known) };
+    let row = || vec![insert(FULL, &stored(1, 1, 1))];
+    let covered = [at(0x900, 6, row()), at(0x1000, 7, row()), at(0x1030, 9, vec![])].concat();
+    let fresh = || assembler(&resume, Some(known), LIMITS, Seq::ZERO);
+    let mut proven = fresh();
+    for message in &covered {
+        assert!(!proven.has_proven(Lsn::default()).unwrap());
+        proven.push(message.clone()).unwrap();
+    }
+    assert!(!proven.has_proven(Lsn(0x10ff)).unwrap() && proven.has_proven(Lsn(0x1100)).unwrap());
+    proven.push(at(0x1100, 10, row()).remove(0)).unwrap();
+    assert!(proven.has_proven(Lsn::default()).unwrap());
+    let mut other = fresh();
+    push_all(&mut other, &at(0x900, 6, row()), &mut Vec::new());
+    assert_eq!(other.has_proven(Lsn(0x1100)).unwrap_err().kind(), ErrorKind::Gap);
+}
+
+#[test]
 fn the_branch_is_the_timeline_that_holds_the_commit() {
     let timelines = Timelines::new(4, vec![Switch { timeline: 2, end: Lsn(0x1030) }]);
     let mut assembler = Assembler::new(3, timelines, &from_start(), None, LIMITS);
-    assembler.describe(FULL, captured(FULL, Seq::ZERO)).unwrap();
+    assembler.describe(FULL, captured(FULL, Seq::ZERO));
     for (position, branch) in [(0x1000, 2), (0x1030, 4)] {
         push_all(&mut assembler, &at(position, 7, vec![insert(FULL, &stored(1, 1, 1))]), &mut Vec::new());
         let cut = assembler.cut(true).unwrap();
@@ -500,17 +522,6 @@ fn idle_positions_move_the_boundary_only_between_transactions() {
     push_all(&mut assembler, &messages[2..], &mut Vec::new());
     assert!(!assembler.idle(Lsn(0x1020)).unwrap());
     assert_eq!(assembler.boundary().position, Lsn(0x1030));
-}
-
-#[test]
-fn a_netted_transaction_is_bounded() {
-    let limits = Limits { transaction_bytes: 3000, ..LIMITS };
-    let mut assembler = assembler(&from_start(), None, limits, Seq::ZERO);
-    let rows = (0..9).map(|id| insert(DEFERRABLE, &stored(id, 1, 1)));
-    let result = transaction(rows.collect()).into_iter().try_for_each(|message| assembler.push(message).map(|_| ()));
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Data);
-    assert!(error.to_string().contains("transaction_bytes_max"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod continuity;
 mod shapes;
 mod snapshot;
+mod stops;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use walbrook_config::Snapshot;
-use walbrook_model::{Cell, Change, Op, Row, Seq, TableId};
+use walbrook_model::{Cell, Change, Op, Row, Seq, TableId, TableStop};
 
 use super::*;
 use crate::testing::{settings, unique};
@@ -156,6 +157,7 @@ type Stored = (Seq, Option<Vec<String>>);
 #[derive(Default)]
 struct Sink {
     changes: Vec<Change>,
+    stopped: Vec<TableStop>,
     batches: usize,
     durable: Option<Checkpoint>,
     newest: Option<Checkpoint>,
@@ -172,6 +174,7 @@ impl Sink {
         self.batches += usize::from(!batch.changes.is_empty());
         assert!(batch.changes.is_empty() || batch.lineage.is_some());
         self.changes.extend(batch.changes);
+        self.stopped.extend(batch.stopped);
         self.complete_until_us = self.complete_until_us.max(batch.complete_until_us);
         if let Some(checkpoint) = batch.checkpoint {
             self.newest = Some(checkpoint);

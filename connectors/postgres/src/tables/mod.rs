@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 use walbrook_config::Postgres;
-use walbrook_model::{Result, TableId, TableSchema};
+use walbrook_model::{Error, ErrorKind, Result, TableId, TableSchema};
 
 use self::facts::Facts;
 use self::imprint::{Earlier, Imprint};
@@ -70,12 +70,13 @@ pub(crate) enum Described {
     Captured(TableInfo),
     /// A partition: its rows come under the captured table with this number. See [`TableInfo::admits`].
     Partition(u32),
+    /// A captured table whose rows cannot be captured as they are.
+    Faulty(Error),
     /// A table that is not captured.
     Ignored,
 }
 
-/// Describes the captured tables, in order of their names. With a publication, those that it does not have are left out
-/// with a warning: their changes would not arrive.
+/// Describes the captured tables, in order of their names.
 ///
 /// # Errors
 /// Config if a table cannot be captured as it is.
@@ -85,6 +86,18 @@ pub(crate) async fn describe(
     publication: Option<&Publication>,
     types: &mut TypeMap,
 ) -> Result<Vec<TableInfo>> {
+    let tables = describe_each(client, settings, publication, types).await?;
+    tables.into_iter().map(|(_, table)| table).collect()
+}
+
+/// The captured tables, in order of their names; each is described, or says why it cannot be captured as it is. With a
+/// publication, those that it does not have are left out with a warning: their changes would not arrive.
+pub(crate) async fn describe_each(
+    client: &Client,
+    settings: &Postgres,
+    publication: Option<&Publication>,
+    types: &mut TypeMap,
+) -> Result<Vec<(Facts, Result<TableInfo>)>> {
     let selection = selection::select(client, &settings.tables).await?;
     let published = |oid: u32| publication.is_none_or(|publication| publication.member(oid).is_some());
     let mut oids = Vec::with_capacity(selection.captured.len());
@@ -95,8 +108,7 @@ pub(crate) async fn describe(
             warn_unpublished(settings, &table);
         }
     }
-    let (_, tables): (Vec<_>, Vec<_>) = look_up(client, settings, publication, types, &oids).await?.into_iter().unzip();
-    tables.into_iter().collect()
+    look_up(client, settings, publication, types, &oids).await
 }
 
 /// Looks tables up, in order of their names; each is described, or says why it cannot be captured as it is.
@@ -118,9 +130,6 @@ pub(crate) async fn look_up(
 
 /// Describes a table as the log says it was, with what the catalogs add. `known` is what was known of it before, in case
 /// that it does not exist any more.
-///
-/// # Errors
-/// Config if its rows cannot be captured as they are.
 pub(crate) async fn describe_relation(
     client: &Client,
     settings: &Postgres,
@@ -141,7 +150,16 @@ pub(crate) async fn describe_relation(
     }
     let declared: Vec<_> = relation.columns.iter().map(|column| (column.type_oid, column.typmod)).collect();
     types.load(client, &declared).await?;
-    build::from_log(relation, facts, known, settings, types).map(Described::Captured)
+    match build::from_log(relation, facts, known, settings, types) {
+        Ok(table) => Ok(Described::Captured(table)),
+        Err(error) if is_fault(&error) => Ok(Described::Faulty(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the error is one of a table as it is; the other tables can go on.
+pub(crate) fn is_fault(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Config | ErrorKind::Data)
 }
 
 fn warn_unpublished(settings: &Postgres, table: &TableId) {

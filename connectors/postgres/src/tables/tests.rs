@@ -194,6 +194,7 @@ async fn the_catalog_and_the_log_describe_a_table_alike() {
                     );
                     seen += 1;
                 }
+                Described::Faulty(error) => panic!("{error}"),
                 Described::Partition(root) => {
                     assert!(known.iter().any(|table| table.oid == root && table.partitioned));
                     partitions += 1;

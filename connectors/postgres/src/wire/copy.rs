@@ -1,9 +1,10 @@
 //! Rows of `COPY .. TO STDOUT` in text format.
 //!
-//! A line is a row, a tab parts two cells, `\N` is NULL, a backslash escapes. A row without an escape is not copied: it
-//! is the chunk's own bytes plus the place of each cell.
+//! A line is a row, a tab parts two cells, `\N` is NULL, a backslash escapes. The server sends each line as a message of
+//! its own; lines are copied into blocks of many rows, so that neither a row nor its message is an allocation, and the
+//! client's buffer can be filled again.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use memchr::{memchr, memchr_iter};
 use walbrook_model::{Cell, Error, Result, Row, RowBuilder};
 
@@ -15,30 +16,32 @@ pub(crate) struct Splitter {
     row_bytes_max: usize,
     /// The beginning of a row whose end has not come yet.
     partial: BytesMut,
+    row: RowBuilder,
 }
+
+/// Bytes of a block of rows.
+const BLOCK_BYTES: usize = 64 << 10;
 
 impl Splitter {
     /// A splitter for rows of so many columns, none of which is longer than the limit.
     pub(crate) fn new(columns: usize, row_bytes_max: usize) -> Self {
-        Self { columns, row_bytes_max, partial: BytesMut::new() }
+        let row = RowBuilder::with_capacity(BLOCK_BYTES / 32, BLOCK_BYTES);
+        Self { columns, row_bytes_max, partial: BytesMut::new(), row }
     }
 
     /// Appends the rows that end in `chunk` to `rows`.
-    pub(crate) fn push(&mut self, mut chunk: Bytes, rows: &mut Vec<Row>) -> Result<()> {
-        while let Some(end) = memchr(b'\n', &chunk) {
-            let rest = chunk.split_off(end + 1);
-            chunk.truncate(end);
-            let line = if self.partial.is_empty() {
-                chunk
+    pub(crate) fn push(&mut self, mut chunk: &[u8], rows: &mut Vec<Row>) -> Result<()> {
+        while let Some((line, rest)) = memchr(b'\n', chunk).and_then(|end| chunk.split_at_checked(end)) {
+            if self.partial.is_empty() {
+                rows.push(self.row(line)?);
             } else {
-                self.hold(&chunk)?;
-                self.partial.split().freeze()
-            };
-            self.check_size(line.len())?;
-            rows.push(self.row(line)?);
-            chunk = rest;
+                self.hold(line)?;
+                let line = self.partial.split();
+                rows.push(self.row(&line)?);
+            }
+            chunk = rest.get(1..).unwrap_or_default();
         }
-        self.hold(&chunk)
+        self.hold(chunk)
     }
 
     /// Says that there is no further chunk.
@@ -61,10 +64,14 @@ impl Splitter {
             .remedy("raise source.postgres.message_bytes_max, or leave the large column out"))
     }
 
-    fn row(&self, line: Bytes) -> Result<Row> {
-        let row = match places(&line, self.columns) {
-            Some(row) => row.finish_over(line),
-            None => unescaped(&line, self.columns)?,
+    fn row(&mut self, line: &[u8]) -> Result<Row> {
+        self.check_size(line.len())?;
+        let row = if places(line, self.columns, &mut self.row) {
+            self.row.finish_copy(line)
+        } else {
+            self.row.clear();
+            unescaped(line, self.columns, &mut self.row)?;
+            self.row.finish()
         };
         if row.len() == self.columns {
             return Ok(row);
@@ -85,25 +92,23 @@ fn cells(line: &[u8], columns: usize) -> impl Iterator<Item = (usize, &[u8])> {
     cells.skip(usize::from(columns == 0 && line.is_empty()))
 }
 
-/// The row as places in `line`; `None` if a cell is escaped.
-fn places(line: &[u8], columns: usize) -> Option<RowBuilder> {
-    let mut row = RowBuilder::with_capacity(columns, 0);
+/// The row as places in `line`; `false` if a cell is escaped.
+fn places(line: &[u8], columns: usize, row: &mut RowBuilder) -> bool {
     let may_escape = memchr(b'\\', line).is_some();
     for (start, cell) in cells(line, columns) {
         if may_escape && cell == br"\N" {
             row.push_null();
         } else if may_escape && memchr(b'\\', cell).is_some() {
-            return None;
+            return false;
         } else {
             row.push_place(start, cell.len());
         }
     }
-    Some(row)
+    true
 }
 
 /// The row as a copy, without escapes.
-fn unescaped(line: &[u8], columns: usize) -> Result<Row> {
-    let mut row = RowBuilder::with_capacity(columns, line.len());
+fn unescaped(line: &[u8], columns: usize, row: &mut RowBuilder) -> Result<()> {
     let mut text = Vec::new();
     for (_, cell) in cells(line, columns) {
         if cell == br"\N" {
@@ -114,7 +119,7 @@ fn unescaped(line: &[u8], columns: usize) -> Result<Row> {
             row.push(Cell::Data(&text));
         }
     }
-    Ok(row.finish())
+    Ok(())
 }
 
 /// Appends `cell` without its escapes. The server escapes the backslash and six control characters, nothing else.
@@ -185,7 +190,7 @@ mod tests {
     fn split(columns: usize, chunks: &[&[u8]]) -> Result<Vec<Cells>> {
         let (mut splitter, mut rows) = (Splitter::new(columns, LIMIT), Vec::new());
         for chunk in chunks {
-            splitter.push(Bytes::copy_from_slice(chunk), &mut rows)?;
+            splitter.push(chunk, &mut rows)?;
         }
         splitter.finish()?;
         Ok(rows.iter().map(decode).collect())
@@ -220,11 +225,11 @@ mod tests {
     #[test]
     fn rows_are_bounded_also_while_they_come_in_pieces() {
         let splitter = || Splitter::new(1, 8);
-        assert!(splitter().push(Bytes::from_static(b"12345678\n"), &mut Vec::new()).is_ok());
-        assert!(splitter().push(Bytes::from_static(b"123456789\n"), &mut Vec::new()).is_err());
+        assert!(splitter().push(b"12345678\n", &mut Vec::new()).is_ok());
+        assert!(splitter().push(b"123456789\n", &mut Vec::new()).is_err());
         let mut pieces = splitter();
-        assert!(pieces.push(Bytes::from_static(b"12345678"), &mut Vec::new()).is_ok());
-        assert!(pieces.push(Bytes::from_static(b"9"), &mut Vec::new()).is_err());
+        assert!(pieces.push(b"12345678", &mut Vec::new()).is_ok());
+        assert!(pieces.push(b"9", &mut Vec::new()).is_err());
     }
 
     fn rows() -> impl Strategy<Value = (usize, Vec<Cells>)> {

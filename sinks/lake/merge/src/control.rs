@@ -34,6 +34,10 @@ pub(crate) struct Progress {
     pub(crate) tables: BTreeMap<String, TableMark>,
     /// Tables that did not take changes which `source` covers.
     pub(crate) gaps: BTreeMap<String, TableGap>,
+    /// Tables that did not take changes which `source` does not cover yet: it waits for them. A restart tries again; it is
+    /// kept so that an operator can accept the gap that would come of it.
+    #[serde(default)]
+    pub(crate) stopped: BTreeMap<String, TableGap>,
     /// All logs whose changes are known.
     pub(crate) logs: Logs,
 }
@@ -190,7 +194,8 @@ mod tests {
         progress.covered = Seq::MAX;
         progress.logs.insert("log".to_owned(), [0, 1].into());
         let gap = TableGap { since: Seq::ZERO, reason: "r".into(), remedy: None };
-        progress.gaps.insert("s.t".to_owned(), gap);
+        progress.gaps.insert("s.t".to_owned(), gap.clone());
+        progress.stopped.insert("s.u".to_owned(), gap);
         let json = serde_json::to_string(&progress).unwrap();
         let properties = BTreeMap::from([(PIPELINE.to_owned(), "shop".to_owned()), (CHECKPOINT.to_owned(), json)]);
         assert_eq!(read(&properties, "shop").unwrap(), progress);

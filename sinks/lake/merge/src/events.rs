@@ -57,6 +57,19 @@ pub(crate) fn stopped(status: &Status, table: &str, why: &Error) {
     status.table(table, |table| table.stopped = Some(stopped));
 }
 
+/// The source cannot read a table as it is. Nothing of it is missed: it is read whole when it can be.
+pub(crate) fn unread(status: &Status, table: &str, why: &Error) {
+    error!(table, kind = %why.kind(), error = %why, "the table cannot be read");
+    let stopped =
+        Stopped { reason: reason(why), remedy: why.remedy_text().map(str::to_owned), parked_bytes: 0, gap: false };
+    status.table(table, |table| table.stopped = Some(stopped));
+}
+
+/// A table was read whole.
+pub(crate) fn read(status: &Status, table: &str) {
+    status.table(table, |table| table.stopped = None);
+}
+
 /// A change came for a stopped table.
 pub(crate) fn parked(status: &Status, table: &str, bytes: u64) {
     status.table(table, |table| {

@@ -110,6 +110,14 @@ impl Pending {
         self.newest.len()
     }
 
+    /// Forgets everything. Keeps its memory, unless that is much more than what was in it.
+    pub(crate) fn reset(&mut self) {
+        let held = self.newest.len();
+        self.newest.clear();
+        self.newest.shrink_to(2 * held);
+        (self.marks, self.slice) = (Marks::default(), None);
+    }
+
     /// Whether there is nothing to commit, marks included.
     pub(crate) fn is_empty(&self) -> bool {
         self.newest.is_empty() && self.marks == Marks::default()

@@ -9,8 +9,8 @@
 //! - The checkpoint is written after every table commit that it covers.
 //! - A commit holds whole transactions. Only one that is larger than the memory bound is committed in parts, and then
 //!   the checkpoint waits for its end.
-//! - A table that stops does not stop the others. The checkpoint stays before the first change that it did not take,
-//!   until those exceed their bound; then the table has a gap, which the next checkpoint says.
+//! - A table that stops, here or at the source, does not stop the others. The checkpoint stays before the first change
+//!   that it did not take, until those exceed their bound; then the table has a gap, which the next checkpoint says.
 //! - Under load the commits of a table run while its next changes are taken; at most one commit of a table at a time, and
 //!   what waits and what is being committed fit the memory bound together.
 //! - [`Sink::last_checkpoint`] forgets all that is not durable: the source begins again there.
@@ -137,6 +137,12 @@ impl LakeSink {
     pub async fn recorded_checkpoint(&self) -> Result<Option<Checkpoint>> {
         let control = self.setup.open_control().await?;
         Ok(control.as_ref().and_then(Control::checkpoint))
+    }
+
+    /// A gap that the lake shows: its tables are not as the checkpoint had them, or one of them has missed changes or has
+    /// stopped before some. `None` says nothing of the source's log.
+    pub async fn find_gap(&self) -> Result<Option<Error>> {
+        self.setup.find_gap().await
     }
 
     /// Goes on after a gap that an operator accepted: at `checkpoint`, with order tokens of `generation`. Tables that

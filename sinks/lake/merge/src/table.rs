@@ -104,7 +104,7 @@ impl Table {
             Some(Self::Upsert(mut upsert)) => {
                 let sealed = upsert.seal();
                 *table = Some(Self::Upsert(upsert));
-                sealed.map(|sealed| Some(Job::Upsert(sealed)))
+                sealed.map(|sealed| Some(Job::Upsert(Box::new(sealed))))
             }
             Some(Self::Append(append)) => Ok(Some(Job::Append(append))),
             None => Ok(None),
@@ -123,7 +123,7 @@ impl Table {
 /// A commit of a table, that runs while an upsert table takes more changes.
 pub(crate) enum Job {
     /// Of the changes that were sealed.
-    Upsert(Sealed),
+    Upsert(Box<Sealed>),
     /// The whole table.
     Append(Box<Append>),
 }
@@ -157,7 +157,7 @@ impl Job {
     pub(crate) fn take_back(self, rest: Option<Table>) -> Option<Table> {
         match (self, rest) {
             (Self::Upsert(sealed), Some(Table::Upsert(mut table))) => {
-                table.take_back(sealed);
+                table.take_back(*sealed);
                 Some(Table::Upsert(table))
             }
             (Self::Append(table), _) => Some(Table::Append(table)),

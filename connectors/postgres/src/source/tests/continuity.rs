@@ -1,6 +1,7 @@
 //! Lost logs of real servers are gaps, and an accepted gap goes on.
 
 use super::*;
+use crate::gap::{accept_gap, find_gap};
 
 /// A source that has read a table and streamed a row; with `hold` the row's transaction is not durable.
 async fn streaming(bench: &Bench, sink: &mut Sink, hold: bool) -> PostgresSource {
@@ -23,6 +24,16 @@ async fn is_gap(bench: &Bench, sink: &mut Sink, cause: &str) {
     assert!(error.to_string().contains(cause), "{error}");
     assert!(error.to_string().contains("walbrook gap accept"), "{error}");
     assert_eq!(source.status().state(), State::Gap);
+    drop(source);
+    bench.slot_is_free().await;
+    let found = find_gap(&bench.settings, sink.durable.as_ref()).await.unwrap().expect("the same gap");
+    assert!(found.to_string().contains(cause), "{found}");
+    bench.slot_is_free().await;
+}
+
+async fn no_gap(bench: &Bench, sink: &Sink) {
+    let found = find_gap(&bench.settings, sink.durable.as_ref()).await.unwrap();
+    assert!(found.is_none(), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,7 +166,11 @@ async fn a_log_with_another_last_transaction_is_a_gap() {
         sink.durable = Some(Progress { last_commit: Some(other), ..newest.clone() }.to_checkpoint().unwrap());
         is_gap(bench, &mut sink, "another log answers").await;
         sink.durable = Some(newest.to_checkpoint().unwrap());
+        // The log that it was: read again, and nothing of it is acknowledged.
+        let confirmed = bench.confirmed().await;
+        no_gap(bench, &sink).await;
         bench.slot_is_free().await;
+        assert_eq!(bench.confirmed().await, confirmed);
         let mut source = started(bench, &sink).await;
         bench.run("INSERT INTO t VALUES (3, 'more')").await;
         let before = sink.streamed().len();
@@ -175,6 +190,32 @@ async fn other_names_are_a_gap() {
         let error = PostgresSource::new(settings).start(sink.durable.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Gap);
         assert!(error.to_string().contains("source.postgres.slot"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_is_well_has_no_gap_at_any_time() {
+    on_servers("well", async |bench| {
+        let mut sink = Sink::default();
+        no_gap(bench, &sink).await;
+        bench.run("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')").await;
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.durable.is_some()).await;
+        no_gap(bench, &sink).await;
+        // The snapshot is on its way: its slot is there and not in use.
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+        let snapshot = Sink { durable: sink.durable.clone(), ..Sink::default() };
+        no_gap(bench, &snapshot).await;
+        for id in 2..6 {
+            bench.run(&format!("INSERT INTO t VALUES ({id}, 'streamed')")).await;
+            drive(&mut source, &mut sink, |sink| sink.rows("t").len() == id).await;
+            // While it streams, too.
+            no_gap(bench, &sink).await;
+        }
+        drop(source);
+        bench.slot_is_free().await;
+        no_gap(bench, &sink).await;
     })
     .await;
 }

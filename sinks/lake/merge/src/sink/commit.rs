@@ -49,7 +49,7 @@ impl Setup {
             let waits = table.is_dirty() || (spill && table.bytes() > 0);
             waits && !(run.mid_transaction && table.awaits_half())
         };
-        let mut flight = Flight::new(None, run.gaps());
+        let mut flight = Flight::new(None, run.stops(true));
         for (place, entry) in run.tables.iter_mut().enumerate().filter(|(_, entry)| entry.touched) {
             if !entry.table.as_ref().is_some_and(is_due) {
                 continue;
@@ -99,6 +99,8 @@ impl Setup {
         }
         if let Some(candidate) = flight.candidate {
             self.write_checkpoint(run, candidate, flight.gaps).await?;
+        } else if run.is_held() {
+            self.record_stops(run).await?;
         }
         self.status.set_complete_until(flight.complete_until_us);
         Ok(())
@@ -138,13 +140,14 @@ impl Setup {
         gaps: Vec<(String, TableGap)>,
     ) -> Result<()> {
         let marks: Vec<_> = run.marks();
-        let logs = run.logs.clone();
+        let (logs, stopped) = (run.logs.clone(), run.stops(false));
         let control = self.control(&mut run.control).await?;
         let mut progress = control.progress().clone();
         progress.source = Some(checkpoint.as_str().to_owned());
         progress.covered = progress.covered.max(covered);
         progress.tables.extend(marks);
         progress.gaps.extend(gaps);
+        progress.stopped = stopped;
         progress.logs = logs;
         if progress != *control.progress() {
             control.write(progress).await?;
@@ -154,6 +157,18 @@ impl Setup {
         run.durable = Some(checkpoint);
         Ok(())
     }
+
+    /// The checkpoint waits for stopped tables: says so beside it.
+    async fn record_stops(&self, run: &mut Run) -> Result<()> {
+        let stopped = run.stops(false);
+        let Some(control) = &mut run.control else { return Ok(()) };
+        if control.progress().stopped == stopped {
+            return Ok(());
+        }
+        let mut progress = control.progress().clone();
+        progress.stopped = stopped;
+        control.write(progress).await
+    }
 }
 
 impl Run {
@@ -162,10 +177,11 @@ impl Run {
         open.map(|(entry, store)| (entry.label.clone(), TableMark::of(store))).collect()
     }
 
-    fn gaps(&self) -> Vec<(String, TableGap)> {
-        let gap =
+    /// Stopped tables, those that have a gap or those that the checkpoint waits for.
+    fn stops<T: FromIterator<(String, TableGap)>>(&self, gap: bool) -> T {
+        let record =
             |stop: &Stop| TableGap { since: stop.since, reason: stop.reason.clone(), remedy: stop.remedy.clone() };
         let stopped = self.tables.iter().filter_map(|entry| Some((entry, entry.stopped.as_ref()?)));
-        stopped.filter(|(_, stop)| stop.gap).map(|(entry, stop)| (entry.label.clone(), gap(stop))).collect()
+        stopped.filter(|(_, stop)| stop.gap == gap).map(|(entry, stop)| (entry.label.clone(), record(stop))).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 use walbrook_config::TableMode;
-use walbrook_model::{Change, Checkpoint, Error, Lineage, Result, Seq, TableSchema};
+use walbrook_model::{Change, Checkpoint, Error, ErrorKind, Lineage, Result, Seq, TableId, TableSchema};
 
 use super::{Entry, Run, Setup, Stop};
 use crate::control::{Control, TableGap, TableMark};
@@ -77,6 +77,19 @@ impl Setup {
         control.as_mut().ok_or_else(|| Error::bug("no control table"))
     }
 
+    /// See [`super::LakeSink::find_gap`].
+    pub(super) async fn find_gap(&self) -> Result<Option<Error>> {
+        let run = match self.start().await {
+            Ok(run) => run,
+            // No other kind: under a daemon that commits, a file may go away while it is looked for.
+            Err(error) if error.kind() == ErrorKind::Gap => return Ok(Some(error)),
+            Err(error) => return Err(error),
+        };
+        let progress = run.control.as_ref().map(Control::progress);
+        let missed = progress.and_then(|progress| progress.gaps.iter().chain(&progress.stopped).next());
+        Ok(missed.map(|(label, gap)| Error::gap(gap.reason.clone()).on(format!("lake table {label}"))))
+    }
+
     /// See [`super::LakeSink::accept_gap`].
     pub(super) async fn accept_gap(
         &self,
@@ -100,6 +113,7 @@ impl Setup {
         }
         progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
         progress.gaps.clear();
+        progress.stopped.clear();
         progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
         control.write(progress).await
     }
@@ -126,29 +140,17 @@ impl Setup {
         let place = if let Some(place) = run.places.get(&change.schema.table) {
             *place
         } else {
-            let entry = self.entry(run, change).await?;
-            run.tables.push(entry);
-            let place = run.tables.len() - 1;
-            run.places.insert(change.schema.table.clone(), place);
-            place
+            let mut entry = Entry::new(run, &change.schema.table);
+            if entry.stopped.is_none() {
+                match self.open_table(run, &change.schema, change.seq).await {
+                    Ok(table) => entry.table = Some(table),
+                    Err(error) => entry.stop(Stop::new(&error, change.seq, 0), error, &self.status)?,
+                }
+            }
+            run.add(&change.schema.table, entry)
         };
         run.last = Some((change.schema.clone(), place));
         Ok(place)
-    }
-
-    async fn entry(&self, run: &mut Run, change: &Change) -> Result<Entry> {
-        let label = change.schema.table.to_string();
-        let mut entry = Entry { label: label.clone(), table: None, stopped: None, touched: false, changes: 0 };
-        let gap = run.control.as_ref().and_then(|control| control.progress().gaps.get(&label).cloned());
-        if let Some(TableGap { since, reason, remedy }) = gap {
-            entry.stopped = Some(Stop { since, reason, remedy, parked_bytes: 0, gap: true });
-            return Ok(entry);
-        }
-        match self.open_table(run, &change.schema, change.seq).await {
-            Ok(table) => entry.table = Some(table),
-            Err(error) => entry.stop(Stop::new(&error, change.seq, 0), error, &self.status)?,
-        }
-        Ok(entry)
     }
 
     async fn open_table(&self, run: &mut Run, schema: &std::sync::Arc<TableSchema>, seq: Seq) -> Result<Table> {
@@ -187,6 +189,35 @@ impl Setup {
 
     fn owner(&self, control: Uuid, label: &str) -> Owner {
         Owner { pipeline: self.pipeline.name.clone(), control, source_table: label.to_owned() }
+    }
+}
+
+impl Run {
+    /// The place of a table that the source stops. If no change of it came yet, it is not opened for that.
+    pub(super) fn place_of(&mut self, table: &TableId) -> usize {
+        if let Some(place) = self.places.get(table) {
+            return *place;
+        }
+        let entry = Entry::new(self, table);
+        self.add(table, entry)
+    }
+
+    fn add(&mut self, table: &TableId, entry: Entry) -> usize {
+        self.tables.push(entry);
+        let place = self.tables.len() - 1;
+        self.places.insert(table.clone(), place);
+        place
+    }
+}
+
+impl Entry {
+    /// A table that is not open yet. A gap that the checkpoint knows stops it.
+    fn new(run: &Run, table: &TableId) -> Self {
+        let label = table.to_string();
+        let gap = run.control.as_ref().and_then(|control| control.progress().gaps.get(&label).cloned());
+        let stopped =
+            gap.map(|TableGap { since, reason, remedy }| Stop { since, reason, remedy, parked_bytes: 0, gap: true });
+        Self { label, table: None, stopped, touched: false, changes: 0 }
     }
 }
 

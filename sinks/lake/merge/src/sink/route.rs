@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use walbrook_model::{Batch, Change, Error, ErrorKind, Result};
+use walbrook_model::{Batch, Change, Error, ErrorKind, Op, Result, TableStop};
 
 use super::{Candidate, Entry, Run, Setup, Stop, is_whole};
 use crate::control::Logs;
@@ -18,7 +18,7 @@ impl Setup {
         if run.tail.is_empty() && !run.mid_transaction && is_whole(&batch) {
             return self.apply(run, batch).await;
         }
-        if batch.changes.is_empty() && batch.checkpoint.is_none() {
+        if batch.changes.is_empty() && batch.stopped.is_empty() && batch.checkpoint.is_none() {
             // A heartbeat in the middle of a transaction.
             return Ok(());
         }
@@ -37,7 +37,7 @@ impl Setup {
     }
 
     async fn apply(&self, run: &mut Run, batch: Batch) -> Result<()> {
-        let Batch { changes, checkpoint, complete_until_us, .. } = batch;
+        let Batch { changes, stopped, checkpoint, complete_until_us, .. } = batch;
         for change in &changes {
             let place = match &run.last {
                 Some((schema, place)) if Arc::ptr_eq(schema, &change.schema) => *place,
@@ -52,6 +52,9 @@ impl Setup {
             if !is_slice(change.seq) {
                 run.through = run.through.max(change.seq);
             }
+        }
+        for stop in &stopped {
+            self.apply_stop(run, stop).await?;
         }
         self.count(run);
         run.complete_until_us = run.complete_until_us.max(complete_until_us);
@@ -85,12 +88,51 @@ impl Setup {
             return Err(Error::bug("a table is missing").on(entry.label.clone()));
         };
         match table.apply(change) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if change.op == Op::SnapshotEnd {
+                    events::read(&self.status, &entry.label);
+                }
+                Ok(())
+            }
             Err(error) => {
                 let bytes = change.bytes() as u64;
                 entry.stop(Stop::new(&error, change.seq, bytes), error, &self.status)
             }
         }
+    }
+
+    /// The source stops a table. A table that has stopped before, or has a gap, is stopped already: the source meets its
+    /// error again at every start.
+    async fn apply_stop(
+        &self,
+        run: &mut Run,
+        TableStop { table, since, error, bytes, lost }: &TableStop,
+    ) -> Result<()> {
+        let Some(since) = *since else {
+            let known = run.places.get(table).and_then(|place| run.tables.get(*place));
+            if known.is_none_or(|entry| entry.stopped.is_none()) && !run.has_gap(&table.to_string()) {
+                events::unread(&self.status, &table.to_string(), error);
+            }
+            return Ok(());
+        };
+        let place = run.place_of(table);
+        if run.tables.get(place).is_some_and(Entry::is_away) {
+            self.land(run).await?;
+        }
+        let Some(entry) = run.tables.get_mut(place) else { return Err(Error::bug("a table without a place")) };
+        // What it took before is still to be committed.
+        entry.touched = true;
+        if let Some(stop) = &mut entry.stopped {
+            stop.parked_bytes += bytes;
+            events::parked(&self.status, &entry.label, *bytes);
+        } else {
+            entry.halt(Stop::new(error, since, *bytes), error, &self.status);
+        }
+        if let Some(stop) = entry.stopped.as_mut().filter(|stop| *lost && !stop.gap) {
+            stop.gap = true;
+            events::gap(&self.status, &entry.label, &stop.reason, stop.remedy.as_deref());
+        }
+        Ok(())
     }
 
     /// Updates what is known of the tables that the last batch touched.
@@ -128,6 +170,11 @@ impl Run {
         self.tables.iter().any(|entry| entry.stopped.as_ref().is_some_and(|stop| !stop.gap))
     }
 
+    /// Whether the durable checkpoint says that the table missed changes.
+    pub(super) fn has_gap(&self, label: &str) -> bool {
+        self.control.as_ref().is_some_and(|control| control.progress().gaps.contains_key(label))
+    }
+
     /// Whether nothing that was taken waits for a commit.
     pub(super) fn is_settled(&self) -> bool {
         self.tail.is_empty() && !self.mid_transaction && !self.is_held()
@@ -145,12 +192,17 @@ impl Entry {
         match error.kind() {
             ErrorKind::Transient | ErrorKind::Gap => Err(error),
             ErrorKind::Config | ErrorKind::Data | ErrorKind::Bug => {
-                events::stopped(status, &self.label, &error);
-                events::parked(status, &self.label, stop.parked_bytes);
-                self.stopped = Some(stop);
+                self.halt(stop, &error, status);
                 Ok(())
             }
         }
+    }
+
+    /// Takes no more changes.
+    fn halt(&mut self, stop: Stop, error: &Error, status: &crate::status::Status) {
+        events::stopped(status, &self.label, error);
+        events::parked(status, &self.label, stop.parked_bytes);
+        self.stopped = Some(stop);
     }
 }
 

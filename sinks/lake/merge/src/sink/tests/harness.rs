@@ -101,6 +101,7 @@ pub(super) fn change(op: Op, schema: &Arc<TableSchema>, seq: Seq, cells: &[&str]
 pub(super) fn batch(changes: Vec<Change>, checkpoint: Option<&str>) -> Batch {
     Batch {
         changes,
+        stopped: Vec::new(),
         checkpoint: checkpoint.map(Checkpoint::new),
         lineage: Some(Lineage::new("log")),
         urgent: false,

@@ -400,6 +400,8 @@ async fn tables_that_do_not_fit_the_checkpoint_are_a_gap() {
         }
         let recorded = world.sink().recorded_checkpoint().await.unwrap();
         assert_eq!(text(recorded.as_ref()), Some("2"));
+        let found = world.sink().find_gap().await.unwrap().unwrap();
+        assert!(found.to_string().contains(expected), "{found}");
         world.sink().accept_gap(recorded, &Lineage::new("log"), 1).await.unwrap();
         let (mut sink, _) = world.start().await.unwrap();
         let at = |ordinal| walbrook_model::Seq::new(1, 1, 1, ordinal).unwrap();

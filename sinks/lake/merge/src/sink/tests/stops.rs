@@ -218,3 +218,133 @@ async fn an_added_list_with_a_default_stops_its_table_until_a_snapshot_brings_it
         assert!(found.iter().all(|row| row.contains_key("tags") && row["a"] != "a"), "{found:?}");
     }
 }
+
+/// A batch in which the source says that it left `bytes` of `public.bad` out from the change at `n` on.
+fn left_out(n: u64, changes: Vec<Change>, bytes: u64) -> walbrook_model::Batch {
+    let error = walbrook_model::Error::data("the log does not carry the old key of a row")
+        .on("table public.bad")
+        .remedy("ALTER TABLE public.bad REPLICA IDENTITY FULL");
+    let (table, since) = (three("public.bad").table.clone(), Some(seq(n, 2)));
+    let stop = walbrook_model::TableStop { table, since, error: error.into(), bytes, lost: false };
+    walbrook_model::Batch { stopped: vec![stop], ..batch(changes, Some(&n.to_string())) }
+}
+
+#[tokio::test]
+async fn a_table_that_the_source_stops_is_like_one_that_the_sink_stops() {
+    let mut world = World::new();
+    world.pipeline.parked_bytes = 600;
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = |n: u64| change(Op::Insert, &three("public.bad"), seq(n, 2), &["1", "a", "x"]);
+    sink.write(batch(vec![good(1), insert(1)], Some("1"))).await.unwrap();
+    // What came before the stop in its own transaction is taken.
+    let kept = change(Op::Update, &three("public.bad"), seq(2, 2), &["1", "kept", "x"]);
+    sink.write(left_out(2, vec![good(2), kept], 250)).await.unwrap();
+    sink.write(left_out(3, vec![good(3)], 250)).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"), "the checkpoint stays before what was left out");
+    assert_eq!(world.rows("public.good").len(), 3);
+    assert_eq!(world.pairs("public.bad", "id", "a"), [("1".to_owned(), "kept".to_owned())]);
+    let stopped = sink.status().tables()["public.bad"].stopped.clone().unwrap();
+    assert_eq!(stopped.reason, "table public.bad: the log does not carry the old key of a row");
+    assert!(stopped.remedy.unwrap().contains("REPLICA IDENTITY FULL") && sink.status().checkpoint_held());
+    assert_eq!((stopped.parked_bytes, stopped.gap), (500, false));
+    // It is told to an operator who wants to accept it.
+    assert!(world.sink().find_gap().await.unwrap().is_some());
+    // Not durable: a restart begins before the stop, and the source meets it again; here before any other change.
+    let (mut sink, found) = world.start().await.unwrap();
+    assert_eq!(text(found.as_ref()), Some("1"));
+    assert!(sink.status().tables().get("public.bad").is_none_or(|table| table.stopped.is_none()));
+    sink.write(left_out(2, vec![good(2)], 250)).await.unwrap();
+    sink.write(left_out(3, vec![good(3)], 250)).await.unwrap();
+    assert!(sink.durable().is_none() && sink.status().checkpoint_held());
+    sink.write(left_out(4, vec![good(4)], 250)).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("4"), "beyond the bound the checkpoint goes on without it");
+    assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    let gap = world.sink().find_gap().await.unwrap().unwrap();
+    assert!(gap.to_string().contains("does not carry the old key"), "{gap}");
+    // Durable: the source may meet it again or go on, nothing of it counts.
+    let (mut sink, found) = world.start().await.unwrap();
+    assert_eq!(text(found.as_ref()), Some("4"));
+    sink.write(batch(vec![good(5), insert(5)], Some("5"))).await.unwrap();
+    sink.write(left_out(6, vec![good(6)], 250)).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("6"));
+    assert_eq!(world.pairs("public.bad", "id", "a"), [("1".to_owned(), "kept".to_owned())]);
+    assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    let lineage = walbrook_model::Lineage::new("log");
+    world.sink().accept_gap(Some(walbrook_model::Checkpoint::new("6")), &lineage, 0).await.unwrap();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![insert(7)], Some("7"))).await.unwrap();
+    assert_eq!(world.pairs("public.bad", "id", "a"), [("1".to_owned(), "a".to_owned())]);
+    assert!(sink.status().tables()["public.bad"].stopped.is_none());
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_that_a_restart_does_not_meet_again_is_forgotten() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+    sink.write(left_out(2, vec![good(2)], 1)).await.unwrap();
+    assert!(world.sink().find_gap().await.unwrap().is_some());
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = change(Op::Insert, &three("public.bad"), seq(2, 2), &["1", "a", "x"]);
+    sink.write(batch(vec![good(2), insert], Some("2"))).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("2"));
+    assert!(world.sink().find_gap().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_in_a_transaction_without_its_end_is_not_lost() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    sink.write(batch(vec![good(2)], None)).await.unwrap();
+    let no_end = walbrook_model::Batch { checkpoint: None, ..left_out(2, vec![], 100) };
+    sink.write(no_end).await.unwrap();
+    assert!(!sink.status().tables().contains_key("public.bad"));
+    sink.write(batch(vec![], Some("2"))).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"));
+    assert_eq!(world.rows("public.good").len(), 2);
+    assert!(sink.status().tables()["public.bad"].stopped.is_some());
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_is_told_and_holds_nothing() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    let unread = |n: u64| {
+        let mut batch = left_out(n, vec![good(n)], 0);
+        batch.stopped[0].since = None;
+        batch
+    };
+    sink.write(unread(1)).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("1"));
+    let stopped = sink.status().tables()["public.bad"].stopped.clone().unwrap();
+    assert!(stopped.remedy.is_some() && !stopped.gap && !sink.status().checkpoint_held());
+    // It was mended: it is read whole.
+    let slice = seq(2, 0);
+    let read = change(Op::Read, &three("public.bad"), slice, &["1", "a", "x"]);
+    sink.write(batch(vec![read, change(Op::SnapshotEnd, &three("public.bad"), slice, &[])], Some("2"))).await.unwrap();
+    assert!(sink.status().tables()["public.bad"].stopped.is_none());
+    assert_eq!(world.rows("public.bad").len(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_that_no_log_mends_is_a_gap_at_once() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1), change(Op::Insert, &three("public.bad"), seq(1, 2), &["1", "a", "x"])], Some("1")))
+        .await
+        .unwrap();
+    let mut lost = left_out(2, vec![good(2)], 0);
+    lost.stopped[0].lost = true;
+    sink.write(lost).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("2"), "the checkpoint does not wait for what no log holds");
+    assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    assert!(!sink.status().checkpoint_held() && world.sink().find_gap().await.unwrap().is_some());
+    let (mut sink, _) = world.start().await.unwrap();
+    let insert = change(Op::Insert, &three("public.bad"), seq(3, 2), &["2", "a", "x"]);
+    sink.write(batch(vec![good(3), insert], Some("3"))).await.unwrap();
+    assert_eq!((world.rows("public.bad").len(), world.rows("public.good").len()), (1, 3));
+}
