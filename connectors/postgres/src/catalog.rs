@@ -1,6 +1,6 @@
 //! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -8,10 +8,12 @@ use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
+use crate::events;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
+use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
@@ -23,6 +25,10 @@ pub(crate) struct Catalog {
     types: TypeMap,
     tables: HashMap<u32, Arc<TableInfo>>,
     members: Members,
+    /// Of [`Self::load`].
+    looks: Vec<Look>,
+    /// Whether fingerprints changed since [`Self::fingerprints_changed`].
+    changed: bool,
 }
 
 /// The publication and its tables by numbers of the server that are not used again: one that was dropped and created,
@@ -46,16 +52,31 @@ pub(crate) enum Found {
 
 impl Catalog {
     pub(crate) fn new(settings: Arc<Postgres>) -> Self {
-        Self { settings, session: None, types: TypeMap::default(), tables: HashMap::new(), members: Members::default() }
+        Self {
+            settings,
+            session: None,
+            types: TypeMap::default(),
+            tables: HashMap::new(),
+            members: Members::default(),
+            looks: Vec::new(),
+            changed: false,
+        }
     }
 
     /// Looks at all captured tables, in order of their names.
-    pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
+    pub(crate) async fn load(&mut self, handed: &Progress) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
         // The members are looked at first: what changes after that is noticed by who compares them later.
         let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
-        let tables = tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        let tables =
+            tables::describe(&client, &self.settings, publication.as_ref(), &mut self.types, &handed.fingerprints)
+                .await?;
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+        self.looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids).await?,
+            None => Vec::new(),
+        };
         self.session = Some(client);
         self.members = members;
         let tables: Vec<Arc<TableInfo>> = tables.into_iter().map(Arc::new).collect();
@@ -68,9 +89,66 @@ impl Catalog {
         &self.members
     }
 
+    /// The fingerprint of a table that is about to be read, as it was loaded. What is rewritten between the slice and its
+    /// first lock fails the slice, so it is that of the rows that are read.
+    pub(crate) fn fingerprint(&self, oid: u32) -> Option<Fingerprint> {
+        self.looks.iter().find(|look| look.oid == oid).cloned().map(Look::read)
+    }
+
+    /// Whether fingerprints changed since the last call.
+    pub(crate) fn fingerprints_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Compares every table that was read, or whose changes came, with its fingerprint.
+    ///
+    /// # Errors
+    /// Data if rows of a table changed in a way that no change tells.
+    pub(crate) async fn judge_all(&mut self, handed: &mut Progress) -> Result<()> {
+        let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
+        let oids: BTreeSet<u32> = match self.reads() {
+            true => read.collect(),
+            false => handed.fingerprints.keys().copied().collect(),
+        };
+        self.judge(&Vec::from_iter(oids), handed).await
+    }
+
+    /// Compares tables with their fingerprints, and keeps how they look now.
+    async fn judge(&mut self, oids: &[u32], handed: &mut Progress) -> Result<()> {
+        if oids.is_empty() {
+            return Ok(());
+        }
+        let client = self.session().await?;
+        let publication = self.publication(&client).await?;
+        let looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, oids).await?,
+            None => Vec::new(),
+        };
+        self.session = Some(client);
+        for look in looks {
+            let oid = look.oid;
+            let before = handed.fingerprints.get(&oid);
+            if before.is_none() && self.reads() {
+                events::no_fingerprint(look.table());
+            }
+            let now = look.judge(before)?;
+            if before != Some(&now) {
+                handed.fingerprints.insert(oid, now);
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tables are read before their changes are handed over.
+    fn reads(&self) -> bool {
+        self.settings.snapshot.mode != SnapshotMode::Never
+    }
+
     /// What `relation` is, at the place of the log where it was sent.
-    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &Progress) -> Result<Found> {
+    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &mut Progress) -> Result<Found> {
         let oid = relation.oid;
+        self.judge_known(oid, handed).await?;
         // A full identity does not show a change of the key.
         let known = self
             .tables
@@ -81,7 +159,9 @@ impl Catalog {
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
-        let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
+        let fingerprint = handed.fingerprints.get(&oid);
+        let described =
+            tables::describe_relation(&client, &self.settings, &mut self.types, relation, known, fingerprint).await?;
         self.session = Some(client);
         match described {
             Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
@@ -101,7 +181,8 @@ impl Catalog {
     }
 
     /// The rows of a partition come under its root, whose old rows may say less from here on.
-    async fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
+    async fn partition(&mut self, relation: &Relation, root: u32, handed: &mut Progress) -> Result<Found> {
+        self.judge_known(root, handed).await?;
         let ignored = (relation.oid, Entry::Ignored);
         let Some(table) = self.tables.get(&root) else {
             return Ok(Found::New(TableId::new(&relation.namespace, &relation.name)));
@@ -118,10 +199,8 @@ impl Catalog {
         })
     }
 
-    async fn captured(&mut self, table: &TableInfo, handed: &Progress) -> Result<Found> {
-        let progress = handed.table(table.oid);
-        let reads = self.settings.snapshot.mode != SnapshotMode::Never;
-        if reads && !progress.is_some_and(|known| known.finished) {
+    async fn captured(&mut self, table: &TableInfo, handed: &mut Progress) -> Result<Found> {
+        if self.reads() && !handed.table(table.oid).is_some_and(|known| known.finished) {
             let client = self.session().await?;
             let publication = self.publication(&client).await?;
             self.session = Some(client);
@@ -133,9 +212,12 @@ impl Catalog {
                 _ => Found::New(table.schema.table.clone()),
             });
         }
+        if !handed.fingerprints.contains_key(&table.oid) {
+            self.judge(&[table.oid], handed).await?;
+        }
         let captured = Captured {
             schema: table.schema.clone(),
-            start: progress.map_or(Seq::ZERO, |known| known.slice),
+            start: handed.table(table.oid).map_or(Seq::ZERO, |known| known.slice),
             projection: table.projection(),
             old_cells: table.old_cells(),
             weak_old_rows: table.weak_old_rows,
@@ -143,6 +225,12 @@ impl Catalog {
             fills: table.partial_updates && !table.deferrable_key,
         };
         Ok(Found::Entries(vec![(table.oid, Entry::Captured(captured))]))
+    }
+
+    /// Compares a table with its fingerprint, unless it will be read anyway.
+    async fn judge_known(&mut self, oid: u32, handed: &mut Progress) -> Result<()> {
+        let unread = self.reads() && !handed.table(oid).is_some_and(|known| known.finished);
+        if unread || !handed.fingerprints.contains_key(&oid) { Ok(()) } else { self.judge(&[oid], handed).await }
     }
 
     async fn publication(&self, client: &Client) -> Result<Option<Publication>> {

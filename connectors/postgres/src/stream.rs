@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use walbrook_config::SnapshotMode;
 use walbrook_model::{Batch, Change, ErrorKind, Result, TableSchema};
 
@@ -44,6 +44,11 @@ const WAIT: Duration = Duration::from_millis(50);
 /// A server that says so often that it is idle at one position wants it confirmed: it may be shutting down.
 const REPEATS_URGENT: u32 = 3;
 
+/// Tables are compared with their fingerprints at every heartbeat, but not more often than this.
+const JUDGE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// How long the stream waits for that.
+const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Why a stream ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -70,6 +75,7 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         transaction_bytes: usize::try_from(settings.transaction_bytes_max).unwrap_or(usize::MAX),
     };
     let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits);
+    catalog.judge_all(handed).await?;
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
         quote_ident(&settings.slot),
@@ -93,6 +99,7 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         pending_since: None,
         idle_sent: Instant::now(),
         repeats: (Lsn::default(), 0),
+        judged: Instant::now(),
     };
     reader.read(stream).await
 }
@@ -101,7 +108,7 @@ struct Reader<'a> {
     context: &'a Context,
     catalog: &'a mut Catalog,
     handed: &'a mut Progress,
-    /// Of `handed`; they do not change while a stream runs.
+    /// Of `handed`; written anew when a fingerprint changes.
     tables: TablesJson,
     assembler: Assembler,
     monitor: Monitor,
@@ -112,6 +119,8 @@ struct Reader<'a> {
     idle_sent: Instant,
     /// The last idle position of the server, and how often it said so.
     repeats: (Lsn, u32),
+    /// When all tables were last compared with their fingerprints.
+    judged: Instant,
 }
 
 impl Reader<'_> {
@@ -134,6 +143,7 @@ impl Reader<'_> {
             let due = self.pending_since.is_some_and(|since| since.elapsed() >= LINGER);
             self.hand_over(due).await?;
             self.hand_over_idle().await?;
+            self.judge_tables().await?;
         }
     }
 
@@ -180,9 +190,32 @@ impl Reader<'_> {
         Ok(None)
     }
 
+    /// Looks now and then at what the log does not tell.
+    async fn judge_tables(&mut self) -> Result<()> {
+        if self.judged.elapsed() < self.context.settings.heartbeat_interval.max(JUDGE_INTERVAL_MIN) {
+            return Ok(());
+        }
+        match timeout(JUDGE_TIMEOUT, self.catalog.judge_all(self.handed)).await {
+            Ok(Err(error)) if !is_transient(&error) => return Err(error),
+            // What could not be looked at now is looked at the next time.
+            Ok(_) | Err(_) => {}
+        }
+        self.judged = Instant::now();
+        self.keep_fingerprints()
+    }
+
+    fn keep_fingerprints(&mut self) -> Result<()> {
+        if self.catalog.fingerprints_changed() {
+            self.tables = self.handed.tables_json()?;
+        }
+        Ok(())
+    }
+
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
     async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
-        match self.catalog.entries(relation, self.handed).await? {
+        let found = self.catalog.entries(relation, self.handed).await?;
+        self.keep_fingerprints()?;
+        match found {
             Found::Entries(entries) => {
                 for (oid, entry) in entries {
                     self.assembler.describe(oid, entry)?;
