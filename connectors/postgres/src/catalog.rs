@@ -106,10 +106,8 @@ impl Catalog {
     /// Data if rows of a table changed in a way that no change tells.
     pub(crate) async fn judge_all(&mut self, handed: &mut Progress) -> Result<()> {
         let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
-        let oids: BTreeSet<u32> = match self.reads() {
-            true => read.collect(),
-            false => handed.fingerprints.keys().copied().collect(),
-        };
+        let oids: BTreeSet<u32> =
+            if self.reads() { read.collect() } else { handed.fingerprints.keys().copied().collect() };
         self.judge(&Vec::from_iter(oids), handed).await
     }
 

@@ -23,7 +23,7 @@
 //!
 //! **Values of a column were computed anew** (`ALTER COLUMN .. TYPE .. USING`, `SET EXPRESSION`): the file is another **and**
 //! the catalog's row of the column was written by another transaction. Either alone is harmless: `VACUUM FULL`, `CLUSTER`,
-//! `TRUNCATE`, `SET TABLESPACE` and `SET LOGGED` make a new file and leave the rows of columns alone; `RENAME`,
+//! `TRUNCATE` and `SET TABLESPACE` make a new file and leave the rows of columns alone; `RENAME`,
 //! `SET STATISTICS`, `SET DEFAULT`, `SET NOT NULL` and `GRANT` write such a row and leave the file; `ANALYZE` and freezing
 //! touch neither. One exception: `VACUUM FULL` writes the row of a column when it puts the value that the catalogs held into
 //! the rows. But a command that computes values anew always makes the column's default anew as well; if that has kept its

@@ -137,11 +137,7 @@ async fn values_that_are_computed_anew_are_noticed_and_harmless_commands_are_not
             "ALTER TABLE t ALTER a SET DEFAULT 1; ALTER TABLE t ALTER d DROP DEFAULT; ALTER TABLE t ALTER a SET NOT NULL",
             "",
         ),
-        (
-            "t",
-            "VACUUM FULL t; CLUSTER t USING t_pkey; ALTER TABLE t SET UNLOGGED; ALTER TABLE t SET LOGGED; TRUNCATE t",
-            "",
-        ),
+        ("t", "VACUUM FULL t; CLUSTER t USING t_pkey; TRUNCATE t; ANALYZE t", ""),
         ("t", "VACUUM FREEZE pg_attribute; VACUUM FULL pg_attribute; VACUUM FULL t; VACUUM FULL pg_class", ""),
         ("p", "VACUUM FULL p1; CREATE TABLE p3 PARTITION OF p FOR VALUES FROM (20) TO (30); DROP TABLE p2", ""),
         // Of each kind one: it looks like the first of all.
@@ -186,7 +182,7 @@ async fn what_old_rows_have_is_kept_when_the_catalogs_forget_it() {
         let old = before.columns.keys().max().copied().unwrap();
         database.run("ALTER TABLE t ADD c text DEFAULT 'a \"b\"'").await;
         let added = look_at(database, "t").await.judge(Some(&before)).unwrap();
-        run(database, "VACUUM FULL t; ALTER TABLE t ALTER c SET DEFAULT 'other'").await;
+        database.run("VACUUM FULL t").await;
         let after = look_at(database, "t").await.judge(Some(&added)).unwrap();
         // Rows of an older column were read.
         assert_eq!((after.held(old + 1), after.held(old)), (Some(b"a \"b\"".to_vec()), None));

@@ -179,3 +179,37 @@ async fn a_row_of_somebody_else_stops_the_table() {
     let gone = |result: walbrook_model::Result<()>| result.unwrap_err().kind();
     assert_eq!(gone(world.sink().write(batch(vec![], None)).await), ErrorKind::Bug, "a sink that was never started");
 }
+
+#[tokio::test]
+async fn a_default_that_no_lake_column_can_have_stops_its_table_alone() {
+    let list = |element| ColumnType::List(Box::new(element));
+    let cases = [
+        (list(ColumnType::Text), &b"{}"[..]),
+        (list(ColumnType::Int32), b"{1,2}"),
+        (ColumnType::Float64, b"Infinity"),
+        (ColumnType::Timestamp, b"infinity"),
+    ];
+    for (ty, default) in cases {
+        let world = World::new();
+        let (t, other) = (three("public.t"), three("public.other"));
+        let mut columns = t.columns.clone();
+        let mut added = column("n", ty);
+        added.initial_default = Some(default.into());
+        columns.push(added);
+        let wider = schema("public.t", columns, &[0]);
+        let (mut sink, _) = world.start().await.unwrap();
+        sink.write(batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "x"])], Some("1"))).await.unwrap();
+        let changes = vec![
+            change(Op::Insert, &wider, seq(2, 1), &["2", "b", "y", "~"]),
+            change(Op::Insert, &other, seq(2, 2), &["3", "c", "z"]),
+        ];
+        sink.write(batch(changes, Some("2"))).await.unwrap();
+        assert_eq!(world.pairs("public.t", "id", "a"), [("1".to_owned(), "a".to_owned())]);
+        assert_eq!(world.pairs("public.other", "id", "a"), [("3".to_owned(), "c".to_owned())]);
+        let tables = sink.status().tables();
+        let stopped = tables["public.t"].stopped.as_ref().expect("a stop");
+        let expected = "column n was added with a default that a lake column cannot have";
+        assert!(stopped.reason.contains(expected), "{stopped:?}");
+        assert!(tables["public.other"].stopped.is_none());
+    }
+}
