@@ -86,11 +86,10 @@ const COLUMNS: &str = "\
         a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
             AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated), \
         a.attgenerated::text, a.attlen = -1 AND t.typstorage <> 'p', \
-        (SELECT p.attmissingval::text \
-         FROM (SELECT a.attrelid UNION SELECT l.relid FROM pg_partition_tree(a.attrelid) l) part(oid) \
-         JOIN pg_attribute p ON p.attrelid = part.oid \
-         WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) \
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+        CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
+            (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
 const INDEXES: &str = "\

@@ -32,6 +32,8 @@
 //! **A label of an enum has another name**: the lake holds the old one. New labels and a new order are harmless.
 //!
 //! **A column is captured that was left out before**: what its rows had until now was never read.
+//!
+//! Not noticed: a partition that is attached with rows or detached with them, and a composite type that gets a field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,11 +101,11 @@ const FILES: &str = "\
 
 const COLUMNS: &str = "\
     SELECT a.attrelid, a.attnum, a.attname::text, a.attgenerated::text, a.xmin::text::bigint, d.oid, \
-        (SELECT p.attmissingval::text \
-         FROM (SELECT a.attrelid UNION SELECT l.relid FROM pg_partition_tree(a.attrelid) l) part(oid) \
-         JOIN pg_attribute p ON p.attrelid = part.oid \
-         WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) \
-    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+        CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
+            (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped";
 
 // The types that a value of a column holds: of a domain what it is based on, of an array its elements, of a range its
