@@ -496,7 +496,7 @@ impl Pending {
             return;
         }
         let (table, error) = (stopped.table.clone(), stopped.error.clone());
-        self.stopped.push(TableStop { table, since: Some(left.since), error, bytes });
+        self.stopped.push(TableStop { table, since: Some(left.since), lost: false, error, bytes });
     }
 
     fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -8,10 +8,12 @@ use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
+use crate::events;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry, Stopped};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
+use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
@@ -24,7 +26,13 @@ pub(crate) struct Catalog {
     tables: HashMap<u32, Arc<TableInfo>>,
     /// Captured tables that cannot be described or read as they are, and why.
     faults: HashMap<u32, Fault>,
+    /// Tables whose rows changed in a way that no change tells.
+    untold: HashMap<u32, Fault>,
     members: Members,
+    /// Of [`Self::load`].
+    looks: Vec<Look>,
+    /// Whether fingerprints changed since [`Self::fingerprints_changed`].
+    changed: bool,
 }
 
 /// Why a captured table cannot be captured as it is.
@@ -61,21 +69,32 @@ impl Catalog {
             types: TypeMap::default(),
             tables: HashMap::new(),
             faults: HashMap::new(),
+            untold: HashMap::new(),
             members: Members::default(),
+            looks: Vec::new(),
+            changed: false,
         }
     }
 
     /// Looks at all captured tables, in order of their names. Those that cannot be captured as they are become
     /// [`Catalog::faults`].
-    pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
+    pub(crate) async fn load(&mut self, handed: &Progress) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
         // The members are looked at first: what changes after that is noticed by who compares them later.
         let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
-        let described = tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        let known = &handed.fingerprints;
+        let described =
+            tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types, known).await?;
+        let oids: Vec<u32> = described.iter().filter(|(_, table)| table.is_ok()).map(|(facts, _)| facts.oid).collect();
+        self.looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids).await?,
+            None => Vec::new(),
+        };
         self.session = Some(client);
         self.members = members;
         self.faults.clear();
+        self.untold.clear();
         let mut tables: Vec<Arc<TableInfo>> = Vec::with_capacity(described.len());
         for (facts, table) in described {
             match table {
@@ -103,9 +122,77 @@ impl Catalog {
         &self.members
     }
 
+    /// The fingerprint of a table that is about to be read, as it was loaded. What is rewritten between the slice and its
+    /// first lock fails the slice, so it is that of the rows that are read.
+    pub(crate) fn fingerprint(&self, oid: u32) -> Option<Fingerprint> {
+        self.looks.iter().find(|look| look.oid == oid).cloned().map(Look::read)
+    }
+
+    /// Whether fingerprints changed since the last call.
+    pub(crate) fn fingerprints_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Compares every table that was read, or whose changes came, with its fingerprint. Those whose rows changed in a way
+    /// that no change tells become [`Self::untold`].
+    pub(crate) async fn judge_all(&mut self, handed: &mut Progress) -> Result<()> {
+        let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
+        let oids: BTreeSet<u32> =
+            if self.reads() { read.collect() } else { handed.fingerprints.keys().copied().collect() };
+        self.judge(&Vec::from_iter(oids), handed).await
+    }
+
+    /// Tables whose rows changed in a way that no change tells, as far as they were compared: each has to stop.
+    pub(crate) fn untold(&self) -> &HashMap<u32, Fault> {
+        &self.untold
+    }
+
+    /// Compares tables with their fingerprints, and keeps how they look now, unless they have to stop.
+    async fn judge(&mut self, oids: &[u32], handed: &mut Progress) -> Result<()> {
+        if oids.is_empty() {
+            return Ok(());
+        }
+        let client = self.session().await?;
+        let publication = self.publication(&client).await?;
+        let looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, oids).await?,
+            None => Vec::new(),
+        };
+        self.session = Some(client);
+        for look in looks {
+            let oid = look.oid;
+            let before = handed.fingerprints.get(&oid);
+            if before.is_none() && self.reads() {
+                events::no_fingerprint(look.table());
+            }
+            let table = look.table().clone();
+            let now = match look.judge(before) {
+                Ok(now) => now,
+                Err(error) => {
+                    self.untold.entry(oid).or_insert(Fault { table, error: Arc::new(error) });
+                    continue;
+                }
+            };
+            if before != Some(&now) {
+                handed.fingerprints.insert(oid, now);
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tables are read before their changes are handed over.
+    fn reads(&self) -> bool {
+        self.settings.snapshot.mode != SnapshotMode::Never
+    }
+
     /// What `relation` is, at the place of the log where it was sent.
-    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &Progress) -> Result<Found> {
+    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &mut Progress) -> Result<Found> {
         let oid = relation.oid;
+        self.judge_known(oid, handed).await?;
+        if self.untold.contains_key(&oid) {
+            return Ok(Found::Entries(Vec::new()));
+        }
         // A full identity does not show a change of the key.
         let known = self
             .tables
@@ -116,7 +203,9 @@ impl Catalog {
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
-        let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
+        let fingerprint = handed.fingerprints.get(&oid);
+        let described =
+            tables::describe_relation(&client, &self.settings, &mut self.types, relation, known, fingerprint).await?;
         self.session = Some(client);
         match described {
             Described::Faulty(error) => {
@@ -140,9 +229,11 @@ impl Catalog {
     }
 
     /// The rows of a partition come under its root, whose old rows may say less from here on.
-    async fn partition(&mut self, relation: &Relation, root: u32, handed: &Progress) -> Result<Found> {
+    async fn partition(&mut self, relation: &Relation, root: u32, handed: &mut Progress) -> Result<Found> {
+        self.judge_known(root, handed).await?;
         let ignored = (relation.oid, Entry::Ignored);
         let found = match (self.tables.get(&root), self.faults.get(&root)) {
+            _ if self.untold.contains_key(&root) => Found::Entries(Vec::new()),
             (Some(table), _) => match table.admits(relation) {
                 Ok(None) => return Ok(Found::Entries(vec![ignored])),
                 Ok(Some(weaker)) => {
@@ -180,13 +271,8 @@ impl Catalog {
         Found::Entries(vec![(oid, Entry::Stopped(Stopped { table, start, error }))])
     }
 
-    fn reads(&self) -> bool {
-        self.settings.snapshot.mode != SnapshotMode::Never
-    }
-
-    async fn captured(&mut self, table: &TableInfo, handed: &Progress) -> Result<Found> {
-        let progress = handed.table(table.oid);
-        if self.reads() && !progress.is_some_and(|known| known.finished) {
+    async fn captured(&mut self, table: &TableInfo, handed: &mut Progress) -> Result<Found> {
+        if self.reads() && !handed.table(table.oid).is_some_and(|known| known.finished) {
             if self.faults.contains_key(&table.oid) {
                 return Ok(Found::Entries(vec![(table.oid, Entry::Ignored)]));
             }
@@ -201,9 +287,12 @@ impl Catalog {
                 _ => Found::New(table.schema.table.clone()),
             });
         }
+        if !handed.fingerprints.contains_key(&table.oid) {
+            self.judge(&[table.oid], handed).await?;
+        }
         let captured = Captured {
             schema: table.schema.clone(),
-            start: progress.map_or(Seq::ZERO, |known| known.slice),
+            start: handed.table(table.oid).map_or(Seq::ZERO, |known| known.slice),
             projection: table.projection(),
             old_cells: table.old_cells(),
             weak_old_rows: table.weak_old_rows,
@@ -211,6 +300,12 @@ impl Catalog {
             fills: table.partial_updates && !table.deferrable_key,
         };
         Ok(Found::Entries(vec![(table.oid, Entry::Captured(captured))]))
+    }
+
+    /// Compares a table with its fingerprint, unless it will be read anyway.
+    async fn judge_known(&mut self, oid: u32, handed: &mut Progress) -> Result<()> {
+        let unread = self.reads() && !handed.table(oid).is_some_and(|known| known.finished);
+        if unread || !handed.fingerprints.contains_key(&oid) { Ok(()) } else { self.judge(&[oid], handed).await }
     }
 
     async fn publication(&self, client: &Client) -> Result<Option<Publication>> {

@@ -5,13 +5,18 @@
 //!   begins to commit exactly at `position` is new.
 //! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use walbrook_model::{Checkpoint, Error, Lineage, Result, Seq, TableId};
 
+use crate::tables::fingerprint::Fingerprint;
 use crate::timeline::Switch;
 use crate::wire::Lsn;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read: it has no `fingerprints`.
+const VERSION_MIN: u32 = 1;
 
 /// How far the source is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,9 +46,12 @@ pub(crate) struct Progress {
     /// Written by [`Progress::checkpoint_with`].
     #[serde(skip_serializing)]
     pub(crate) tables: Vec<TableProgress>,
+    /// How tables looked, by number. Written by [`Progress::checkpoint_with`].
+    #[serde(default, skip_serializing)]
+    pub(crate) fingerprints: BTreeMap<u32, Fingerprint>,
 }
 
-/// The tables' part of a checkpoint, written once for many: it is large and seldom changes.
+/// The tables' part of a checkpoint, as fields of its object, written once for many: it is large and seldom changes.
 #[derive(Clone, Debug)]
 pub(crate) struct TablesJson(String);
 
@@ -116,6 +124,7 @@ impl Progress {
             emitted_max: Seq::ZERO,
             gaps: Vec::new(),
             tables: Vec::new(),
+            fingerprints: BTreeMap::new(),
         }
     }
 
@@ -129,7 +138,13 @@ impl Progress {
 
     /// The tables' part of [`Progress::to_checkpoint`].
     pub(crate) fn tables_json(&self) -> Result<TablesJson> {
-        serde_json::to_string(&self.tables).map(TablesJson).map_err(no_json)
+        let mut json = String::from(",\"tables\":");
+        json.push_str(&serde_json::to_string(&self.tables).map_err(no_json)?);
+        if !self.fingerprints.is_empty() {
+            json.push_str(",\"fingerprints\":");
+            json.push_str(&serde_json::to_string(&self.fingerprints).map_err(no_json)?);
+        }
+        Ok(TablesJson(json))
     }
 
     /// As [`Progress::to_checkpoint`], if `tables` are still the ones of this progress.
@@ -137,8 +152,7 @@ impl Progress {
         let mut json = serde_json::to_string(self).map_err(no_json)?;
         // The object is not closed yet.
         json.truncate(json.len().saturating_sub(1));
-        json.reserve_exact(tables.0.len() + 12);
-        json.push_str(",\"tables\":");
+        json.reserve_exact(tables.0.len() + 1);
         json.push_str(&tables.0);
         json.push('}');
         Ok(Checkpoint::new(json))
@@ -160,13 +174,14 @@ impl Progress {
                 .remedy("run the version of walbrook that wrote it, or name another pipeline")
         };
         let Versioned { version } = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(Error::config(format!(
                 "the sink's checkpoint has version {version}, this walbrook knows version {VERSION}"
             ))
             .remedy("run the version of walbrook that wrote it, or a newer one"));
         }
-        serde_json::from_str(checkpoint.as_str()).map_err(unreadable)
+        let progress: Self = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
+        Ok(Self { version: VERSION, ..progress })
     }
 
     /// The log that it speaks of.
@@ -224,6 +239,7 @@ pub(crate) mod tests {
                 finished: true,
                 member: Some(16_501),
             }],
+            fingerprints: BTreeMap::from([(16_384, Fingerprint::default())]),
             gaps: vec![AcceptedGap { reason: "restored".into(), at_us: 5, generation: 2, left_at: Lsn(0x50) }],
         }
     }
@@ -237,11 +253,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_the_version_before_is_read() {
+        let without = Progress { fingerprints: BTreeMap::new(), ..progress() };
+        let json = without.to_checkpoint().unwrap().as_str().replace("\"version\":2", "\"version\":1");
+        assert!(!json.contains("fingerprints"));
+        assert_eq!(Progress::from_checkpoint(&Checkpoint::new(json)).unwrap(), without);
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
         let json = progress().to_checkpoint().unwrap().as_str().to_owned();
         let cases = [
-            (json.replace("\"version\":1", "\"version\":2"), "version 2"),
-            (json.replace("\"version\":1", "\"version\":1,\"shard\":4"), "unknown field"),
+            (json.replace("\"version\":2", "\"version\":3"), "version 3"),
+            (json.replace("\"version\":2", "\"version\":2,\"shard\":4"), "unknown field"),
             (json.replace("\"stream\"", "\"rewind\""), "unknown variant"),
             ("{}".to_owned(), "missing field"),
             ("gtid".to_owned(), "not one of a PostgreSQL source"),

@@ -35,6 +35,10 @@ pub(crate) fn server_notice(severity: &str, code: &str, message: &str) {
     warn!(severity, code, "server: {message}");
 }
 
+pub(crate) fn no_fingerprint(table: &TableId) {
+    warn!(%table, "how the table looked before is not in the checkpoint: rewrites are noticed from here on");
+}
+
 pub(crate) fn new_table(table: &TableId) {
     info!(%table, "table appeared, it is read before the stream goes on");
 }

@@ -152,9 +152,8 @@ fn build(
         if captured {
             columns.push(column(draft, !key.columns.contains(&draft.name), types));
         }
-        let untold = draft.facts.is_some_and(|facts| facts.has_default && facts.missing.is_none());
         let Draft { name, type_oid, typmod, identity, .. } = *draft;
-        log_columns.push(LogColumn { name: name.to_owned(), type_oid, typmod, identity, place, untold });
+        log_columns.push(LogColumn { name: name.to_owned(), type_oid, typmod, identity, place });
     }
     let place = |name: &&str| columns.iter().position(|column: &Column| column.name == *name);
     let places: Option<Vec<usize>> = key.columns.iter().map(place).collect();

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Row};
 use walbrook_model::{Error, Result, TableId};
 
+use super::fingerprint::Fingerprint;
 use crate::schema::key::Index;
 use crate::schema::type_map::Declared;
 use crate::sql;
@@ -53,9 +54,6 @@ pub(crate) struct ColumnFacts {
     pub(crate) toastable: bool,
     /// What the rows have that were there before the column.
     pub(crate) missing: Option<Vec<u8>>,
-    /// New rows get a value by themselves. If rows that were there before the column got one too and it is not
-    /// `missing`, each has its own.
-    pub(crate) has_default: bool,
 }
 
 const TABLES: &str = "\
@@ -90,8 +88,7 @@ const COLUMNS: &str = "\
         a.attgenerated::text, a.attlen = -1 AND t.typstorage <> 'p', \
         CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
             (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
-             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, \
-        a.atthasdef OR a.attidentity <> '' \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
@@ -160,8 +157,7 @@ fn replica_identity(letter: &str) -> Result<ReplicaIdentity> {
 }
 
 fn column(row: &Row) -> Result<ColumnFacts> {
-    let missing: Option<&str> = row.try_get(8).map_err(sql::error)?;
-    let missing = missing.map(|array| single_element(array.as_bytes())).transpose()?.flatten();
+    let missing = missing(row.try_get(8).map_err(sql::error)?)?;
     let build = || -> Result<ColumnFacts, tokio_postgres::Error> {
         Ok(ColumnFacts {
             number: row.try_get(1)?,
@@ -172,10 +168,14 @@ fn column(row: &Row) -> Result<ColumnFacts> {
             generated: row.try_get(6)?,
             toastable: row.try_get(7)?,
             missing,
-            has_default: row.try_get(9)?,
         })
     };
     build().map_err(sql::error)
+}
+
+/// The value of rows from before a column, from `attmissingval`.
+pub(super) fn missing(array: Option<&str>) -> Result<Option<Vec<u8>>> {
+    array.map(|array| single_element(array.as_bytes())).transpose().map(Option::flatten)
 }
 
 fn index(row: &Row) -> Result<Index, tokio_postgres::Error> {
@@ -191,6 +191,13 @@ fn index(row: &Row) -> Result<Index, tokio_postgres::Error> {
 }
 
 impl Facts {
+    /// Fills in what the catalogs held at an earlier look: a rewrite of the table puts these values into the rows.
+    pub(super) fn recall(&mut self, fingerprint: &Fingerprint) {
+        for column in &mut self.columns {
+            column.missing = column.missing.take().or_else(|| fingerprint.held(column.number));
+        }
+    }
+
     /// The types of its columns.
     pub(crate) fn declared(&self) -> impl Iterator<Item = Declared> {
         self.columns.iter().map(|column| (column.type_oid, column.typmod))

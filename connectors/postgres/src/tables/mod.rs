@@ -1,13 +1,15 @@
-//! The captured tables: which they are ([`selection`]), what the catalogs say about them ([`facts`]), and what the reader
-//! of snapshot and log must know of each ([`TableInfo`]).
+//! The captured tables: which they are ([`selection`]), what the catalogs say about them ([`facts`]), what the reader of
+//! snapshot and log must know of each ([`TableInfo`]), and whether their rows changed unseen ([`fingerprint`]).
 //!
 //! The log is read later than it was written, the catalogs show the present. So what the log itself says of a table (its
 //! name, columns, types, identity) always counts for the rows that follow; the catalogs only add what it does not say.
 
 mod build;
 pub(crate) mod facts;
+pub(crate) mod fingerprint;
 pub(crate) mod selection;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -15,6 +17,7 @@ use walbrook_config::Postgres;
 use walbrook_model::{Error, ErrorKind, Result, TableId, TableSchema};
 
 use self::facts::Facts;
+use self::fingerprint::Fingerprint;
 use crate::publication::{Publication, quote_table};
 use crate::schema::type_map::TypeMap;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
@@ -56,8 +59,6 @@ pub(crate) struct LogColumn {
     pub(crate) identity: bool,
     /// Its column in the schema; `None`: the settings leave it out.
     pub(crate) place: Option<usize>,
-    /// Rows that were there before the column may have values that neither the log nor the catalogs tell.
-    pub(crate) untold: bool,
 }
 
 /// What the description of a table in the log is about.
@@ -73,7 +74,7 @@ pub(crate) enum Described {
     Ignored,
 }
 
-/// Describes the captured tables, in order of their names.
+/// Describes the captured tables, in order of their names. `fingerprints` are those of tables that were read.
 ///
 /// # Errors
 /// Config if a table cannot be captured as it is.
@@ -82,8 +83,9 @@ pub(crate) async fn describe(
     settings: &Postgres,
     publication: Option<&Publication>,
     types: &mut TypeMap,
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<TableInfo>> {
-    let tables = describe_each(client, settings, publication, types).await?;
+    let tables = describe_each(client, settings, publication, types, fingerprints).await?;
     tables.into_iter().map(|(_, table)| table).collect()
 }
 
@@ -94,6 +96,7 @@ pub(crate) async fn describe_each(
     settings: &Postgres,
     publication: Option<&Publication>,
     types: &mut TypeMap,
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<(Facts, Result<TableInfo>)>> {
     let selection = selection::select(client, &settings.tables).await?;
     let published = |oid: u32| publication.is_none_or(|publication| publication.member(oid).is_some());
@@ -105,7 +108,7 @@ pub(crate) async fn describe_each(
             warn_unpublished(settings, &table);
         }
     }
-    look_up(client, settings, publication, types, &oids).await
+    look_up(client, settings, publication, types, &oids, fingerprints).await
 }
 
 /// Looks tables up, in order of their names; each is described, or says why it cannot be captured as it is.
@@ -115,8 +118,14 @@ pub(crate) async fn look_up(
     publication: Option<&Publication>,
     types: &mut TypeMap,
     oids: &[u32],
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<(Facts, Result<TableInfo>)>> {
-    let tables = facts::load(client, oids).await?;
+    let mut tables = facts::load(client, oids).await?;
+    for facts in &mut tables {
+        if let Some(fingerprint) = fingerprints.get(&facts.oid) {
+            facts.recall(fingerprint);
+        }
+    }
     types.load(client, &tables.iter().flat_map(Facts::declared).collect::<Vec<_>>()).await?;
     let describe = |facts: Facts| {
         let info = build::from_catalog(&facts, settings, publication, types);
@@ -125,7 +134,7 @@ pub(crate) async fn look_up(
     Ok(tables.into_iter().map(describe).collect())
 }
 
-/// Describes a table as the log says it was, with what the catalogs add. `known` is what was known of it before, in case
+/// Describes a table as the log says it was, with what the catalogs and its fingerprint add. `known` is what was known of it before, in case
 /// that it does not exist any more.
 pub(crate) async fn describe_relation(
     client: &Client,
@@ -133,13 +142,17 @@ pub(crate) async fn describe_relation(
     types: &mut TypeMap,
     relation: &Relation,
     known: Option<&TableInfo>,
+    fingerprint: Option<&Fingerprint>,
 ) -> Result<Described> {
     let selection = selection::select(client, &settings.tables).await?;
     if let Some(root) = selection.partitions.get(&relation.oid) {
         return Ok(Described::Partition(*root));
     }
-    let facts = facts::load(client, &[relation.oid]).await?;
-    let facts = facts.first();
+    let mut facts = facts::load(client, &[relation.oid]).await?.pop();
+    if let (Some(facts), Some(fingerprint)) = (&mut facts, fingerprint) {
+        facts.recall(fingerprint);
+    }
+    let facts = facts.as_ref();
     let captured = settings.tables.captures(&relation.namespace, &relation.name);
     // Of a table that is gone and was never read there is nothing to keep up to date.
     if !captured || (facts.is_none() && known.is_none()) {
@@ -152,13 +165,6 @@ pub(crate) async fn describe_relation(
         Err(error) if is_fault(&error) => return Ok(Described::Faulty(error)),
         Err(error) => return Err(error),
     };
-    if let Some(column) = known.and_then(|known| table.untold_since(known)) {
-        tracing::warn!(
-            table = %table.schema.table,
-            column,
-            "a column was added with values that are not in the log: rows from before it lack them until the table is read"
-        );
-    }
     Ok(Described::Captured(table))
 }
 
@@ -206,20 +212,6 @@ impl TableInfo {
         let in_key = |column: &LogColumn| column.place.is_some_and(|place| self.schema.key.contains(&place));
         let carried = |column: &LogColumn| if self.weak_old_rows { in_key(column) } else { column.identity };
         self.log_columns.iter().map(carried).collect()
-    }
-
-    /// A column that was added since the table was `known` with values in the rows that were there before: by a default
-    /// that gives each row its own, or by one that a later rewrite of the table has hidden. No change tells them.
-    pub(crate) fn untold_since(&self, known: &Self) -> Option<&str> {
-        let added = |column: &&LogColumn| {
-            column.untold
-                && column.place.is_some()
-                && known
-                    .log_columns
-                    .iter()
-                    .all(|before| before.name != column.name || before.type_oid != column.type_oid)
-        };
-        self.log_columns.iter().find(added).map(|column| column.name.as_str())
     }
 
     /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon

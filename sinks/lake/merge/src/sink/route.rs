@@ -103,7 +103,11 @@ impl Setup {
 
     /// The source stops a table. A table that has stopped before, or has a gap, is stopped already: the source meets its
     /// error again at every start.
-    async fn apply_stop(&self, run: &mut Run, TableStop { table, since, error, bytes }: &TableStop) -> Result<()> {
+    async fn apply_stop(
+        &self,
+        run: &mut Run,
+        TableStop { table, since, lost, error, bytes }: &TableStop,
+    ) -> Result<()> {
         let Some(since) = *since else {
             let known = run.places.get(table).and_then(|place| run.tables.get(*place));
             if known.is_none_or(|entry| entry.stopped.is_none()) && !run.has_gap(&table.to_string()) {
@@ -123,6 +127,10 @@ impl Setup {
             events::parked(&self.status, &entry.label, *bytes);
         } else {
             entry.halt(Stop::new(error, since, *bytes), error, &self.status);
+        }
+        if let Some(stop) = entry.stopped.as_mut().filter(|stop| *lost && !stop.gap) {
+            stop.gap = true;
+            events::gap(&self.status, &entry.label, &stop.reason, stop.remedy.as_deref());
         }
         Ok(())
     }

@@ -186,7 +186,7 @@ fn left_out(n: u64, changes: Vec<Change>, bytes: u64) -> walbrook_model::Batch {
         .on("table public.bad")
         .remedy("ALTER TABLE public.bad REPLICA IDENTITY FULL");
     let (table, since) = (three("public.bad").table.clone(), Some(seq(n, 2)));
-    let stop = walbrook_model::TableStop { table, since, error: error.into(), bytes };
+    let stop = walbrook_model::TableStop { table, since, lost: false, error: error.into(), bytes };
     walbrook_model::Batch { stopped: vec![stop], ..batch(changes, Some(&n.to_string())) }
 }
 
@@ -289,4 +289,52 @@ async fn a_table_that_cannot_be_read_is_told_and_holds_nothing() {
     sink.write(batch(vec![read, change(Op::SnapshotEnd, &three("public.bad"), slice, &[])], Some("2"))).await.unwrap();
     assert!(sink.status().tables()["public.bad"].stopped.is_none());
     assert_eq!(world.rows("public.bad").len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_have_is_a_gap_at_once() {
+    let world = World::new();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![good(1)], Some("1"))).await.unwrap();
+    let mut lost = left_out(2, vec![good(2)], 0);
+    lost.stopped[0].lost = true;
+    sink.write(lost).await.unwrap();
+    assert_eq!(text(sink.durable().as_ref()), Some("2"), "no replay brings it, so the checkpoint does not wait");
+    let (sink, _) = world.start().await.unwrap();
+    assert!(sink.status().tables()["public.bad"].stopped.as_ref().unwrap().gap);
+    assert!(sink.find_gap().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_default_that_no_lake_column_can_have_stops_its_table_alone() {
+    let list = |element| ColumnType::List(Box::new(element));
+    let cases = [
+        (list(ColumnType::Text), &b"{}"[..]),
+        (list(ColumnType::Int32), b"{1,2}"),
+        (ColumnType::Float64, b"Infinity"),
+        (ColumnType::Timestamp, b"infinity"),
+    ];
+    for (ty, default) in cases {
+        let world = World::new();
+        let (t, other) = (three("public.t"), three("public.other"));
+        let mut columns = t.columns.clone();
+        let mut added = column("n", ty);
+        added.initial_default = Some(default.into());
+        columns.push(added);
+        let wider = schema("public.t", columns, &[0]);
+        let (mut sink, _) = world.start().await.unwrap();
+        sink.write(batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "x"])], Some("1"))).await.unwrap();
+        let changes = vec![
+            change(Op::Insert, &wider, seq(2, 1), &["2", "b", "y", "~"]),
+            change(Op::Insert, &other, seq(2, 2), &["3", "c", "z"]),
+        ];
+        sink.write(batch(changes, Some("2"))).await.unwrap();
+        assert_eq!(world.pairs("public.t", "id", "a"), [("1".to_owned(), "a".to_owned())]);
+        assert_eq!(world.pairs("public.other", "id", "a"), [("3".to_owned(), "c".to_owned())]);
+        let tables = sink.status().tables();
+        let stopped = tables["public.t"].stopped.as_ref().expect("a stop");
+        let expected = "column n was added with a default that a lake column cannot have";
+        assert!(stopped.reason.contains(expected), "{stopped:?}");
+        assert!(tables["public.other"].stopped.is_none());
+    }
 }
