@@ -168,6 +168,11 @@ impl Assembler {
         Ok(beyond)
     }
 
+    /// The number of the open transaction.
+    pub(crate) fn xid(&self) -> Option<u32> {
+        self.open.map(|open| open.xid)
+    }
+
     /// Whether there is enough to cut.
     pub(crate) fn is_full(&self) -> bool {
         let Limits { cut_bytes, cut_changes, .. } = self.limits;

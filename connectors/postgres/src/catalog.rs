@@ -15,6 +15,7 @@ use crate::schema::type_map::TypeMap;
 use crate::sql;
 use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
+use crate::visibility;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
 
 /// The captured tables by number.
@@ -33,6 +34,8 @@ pub(crate) struct Catalog {
     looks: Vec<Look>,
     /// Whether fingerprints changed since [`Self::fingerprints_changed`].
     changed: bool,
+    /// The last transaction that was found to be visible.
+    seen: Option<u32>,
 }
 
 /// Why a captured table cannot be captured as it is.
@@ -73,6 +76,7 @@ impl Catalog {
             members: Members::default(),
             looks: Vec::new(),
             changed: false,
+            seen: None,
         }
     }
 
@@ -186,9 +190,15 @@ impl Catalog {
         self.settings.snapshot.mode != SnapshotMode::Never
     }
 
-    /// What `relation` is, at the place of the log where it was sent.
-    pub(crate) async fn entries(&mut self, relation: &Relation, handed: &mut Progress) -> Result<Found> {
+    /// What `relation` is, at the place of the log where it was sent, in the transaction `xid`.
+    pub(crate) async fn entries(
+        &mut self,
+        relation: &Relation,
+        xid: Option<u32>,
+        handed: &mut Progress,
+    ) -> Result<Found> {
         let oid = relation.oid;
+        let seen = self.sees(xid).await?;
         self.judge_known(oid, handed).await?;
         if self.untold.contains_key(&oid) {
             return Ok(Found::Entries(Vec::new()));
@@ -200,6 +210,10 @@ impl Catalog {
             .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
         if let Some(table) = known {
             return self.captured(&table.clone(), handed).await;
+        }
+        if !seen {
+            return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
+                .on(format!("table {}.{}", relation.namespace, relation.name)));
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
@@ -226,6 +240,16 @@ impl Catalog {
                 self.captured(&table, handed).await
             }
         }
+    }
+
+    /// Whether the catalogs show what the transaction did.
+    async fn sees(&mut self, xid: Option<u32>) -> Result<bool> {
+        let Some(xid) = xid.filter(|xid| self.seen != Some(*xid)) else { return Ok(true) };
+        let client = self.session().await?;
+        let seen = visibility::wait(&client, xid).await?;
+        self.session = Some(client);
+        self.seen = seen.then_some(xid);
+        Ok(seen)
     }
 
     /// The rows of a partition come under its root, whose old rows may say less from here on.

@@ -31,6 +31,7 @@ mod tables;
 mod testing;
 mod timeline;
 mod values;
+mod visibility;
 mod wire;
 mod worker;
 

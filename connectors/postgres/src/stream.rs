@@ -299,7 +299,7 @@ impl Reader<'_> {
 
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
     async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
-        let found = self.catalog.entries(relation, self.handed).await?;
+        let found = self.catalog.entries(relation, self.assembler.xid(), self.handed).await?;
         self.keep_fingerprints()?;
         self.stop_untold().await?;
         match found {

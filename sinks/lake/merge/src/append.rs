@@ -80,13 +80,14 @@ impl Append {
             self.repeats += 1;
             return Ok(());
         }
+        // Of a slice's end too: a table without rows brings its columns as well.
+        if self.shape.admit(&change.schema, seq)? {
+            self.widen()?;
+        }
         let Some(op) = change.op.letter() else {
             self.end_slice(seq);
             return Ok(());
         };
-        if self.shape.admit(&change.schema, seq)? {
-            self.widen()?;
-        }
         let stamp = Stamp { seq, committed_at_us: change.committed_at_us, op: Some(op) };
         let row = if change.op == Op::Delete { change.before.as_ref() } else { change.after.as_ref() };
         if row.is_none() && change.op != Op::Truncate {

@@ -6,6 +6,10 @@
 //!
 //! A replay brings rows of older versions of the shape again. A version that lacks columns is an older one if its change
 //! lies below the change that brought the newest column (`evolved_at`); at or above, the column was dropped.
+//!
+//! Not every default can be one of a lake column: a list cannot, nor NaN, infinity or a year beyond 9999. Old rows would
+//! read as NULL, so the table stops; to write the value into all of them is what a new snapshot does, which therefore may
+//! bring such a column without its default.
 
 use std::sync::Arc;
 
@@ -81,7 +85,11 @@ pub(crate) fn evolve(layout: &Layout, schema: &TableSchema, seq: Seq, evolved_at
     let mut at = source_fields.len();
     for column in schema.columns.iter().filter(|column| layout.field(&column.name).is_none()) {
         let mut field = wider.source_field(schema, column, mode)?;
-        field.initial_default = initial_default(&field, column, schema)?;
+        field.initial_default = match initial_default(&field, column, schema) {
+            // A slice: every row comes with its value, and those that do not come are swept.
+            Err(_) if seq.ordinal() == 0 => None,
+            default => default?,
+        };
         wider.fields.insert(at, field);
         at += 1;
     }
@@ -104,6 +112,9 @@ fn initial_default(field: &LakeField, column: &Column, schema: &TableSchema) -> 
     json.map(Some).map_err(|error| {
         refuse(schema, &format!("column {} was added with a default that a lake column cannot have", column.name))
             .because(error)
+            .remedy(
+                "`walbrook gap accept FILE --reason \"...\"` takes a new snapshot, which brings the value of each row",
+            )
     })
 }
 
@@ -211,7 +222,11 @@ mod tests {
         let mut list = column("l", ColumnType::List(Box::new(ColumnType::Text)));
         list.initial_default = Some(Arc::from(&b"x"[..]));
         columns.push(list);
-        check(columns, &[0], "column l was added with a default");
+        check(columns.clone(), &[0], "column l was added with a default");
+        let layout = Layout::of(&schema("s.t", base(), &[0]), TableMode::Upsert).unwrap();
+        let slice = Seq::new(0, 1, 100, 0).unwrap();
+        let wider = evolve(&layout, &schema("s.t", columns, &[0]), slice, seq(100)).unwrap().unwrap();
+        assert_eq!(wider.field("l").map(|field| &field.initial_default), Some(&None));
     }
 
     #[test]

@@ -85,6 +85,8 @@ impl Upsert {
                 self.pending.sweep(seq);
             }
             Op::SnapshotEnd => {
+                // A table without rows brings its columns too.
+                self.admit(change)?;
                 self.pending.sweep(seq);
                 self.slice_up_to = self.slice_up_to.max(seq);
                 return Ok(());
