@@ -17,7 +17,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use walbrook_model::{Change, Error, ErrorKind, Op, Result, Row, Seq, TableId, TableStop};
+use walbrook_model::{Change, Error, ErrorKind, Op, Result, Row, Seq, TableStop};
 
 use crate::checkpoint::Commit;
 use crate::continuity::{Resume, gap};
@@ -436,40 +436,13 @@ impl Assembler {
     /// The table takes no more rows. What it did in this transaction and is not given out yet is left out as well.
     fn stop(&mut self, oid: u32, unsettled: Option<Left>, error: Error) {
         let Some(Entry::Captured(table)) = self.relations.get(oid) else { return };
-        let stopped =
-            Stopped { table: table.schema.table.clone(), start: table.start, error: Arc::new(error), lost: false };
+        let stopped = Stopped { table: table.schema.table.clone(), start: table.start, error: Arc::new(error) };
         self.images.forget(oid);
         if let Some(left) = unsettled.or_else(|| self.netting.forget(oid)) {
             self.pending.leave_out(&stopped, left);
         }
         self.relations.insert(oid, Entry::Stopped(stopped));
         self.any_stopped = true;
-    }
-
-    /// What the table holds is not what the source holds, and no row of the log will tell: it takes no more rows, which is
-    /// told now, since none may ever come.
-    pub(crate) fn stop_lost(&mut self, oid: u32, table: TableId, start: Seq, error: Error) -> Result<()> {
-        if let Some(Entry::Stopped(_)) = self.relations.get(oid) {
-            return Ok(());
-        }
-        let open = self.open.filter(|open| !open.covered);
-        let since = match open {
-            Some(open) => open.base.with_ordinal(open.ordinal + 1),
-            None => {
-                let Lsn(position) = self.boundary.position;
-                Seq::new(self.generation, self.timelines.holding(self.boundary.position), position, 1)
-            }
-        };
-        let since = since.map_err(|error| Error::bug("a position does not fit").because(error))?;
-        let stopped = Stopped { table, start, error: Arc::new(error), lost: true };
-        self.images.forget(oid);
-        self.pending.leave_out(&stopped, self.netting.forget(oid).unwrap_or(Left { since, bytes: 0 }));
-        if open.is_none() {
-            self.pending.all_is_whole();
-        }
-        self.relations.insert(oid, Entry::Stopped(stopped));
-        self.any_stopped = true;
-        Ok(())
     }
 }
 
@@ -527,8 +500,8 @@ impl Pending {
             told.bytes += bytes;
             return;
         }
-        let Stopped { table, error, lost, .. } = stopped.clone();
-        self.stopped.push(TableStop { table, since: Some(left.since), error, bytes, lost });
+        let (table, error) = (stopped.table.clone(), stopped.error.clone());
+        self.stopped.push(TableStop { table, since: Some(left.since), lost: false, error, bytes });
     }
 
     fn is_empty(&self) -> bool {

@@ -13,8 +13,7 @@ use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry, Stopped};
 use crate::schema::type_map::TypeMap;
 use crate::sql;
-use crate::tables::imprint::Imprint;
-use crate::tables::sight::{self, Sight};
+use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
 use crate::visibility;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
@@ -28,9 +27,13 @@ pub(crate) struct Catalog {
     tables: HashMap<u32, Arc<TableInfo>>,
     /// Captured tables that cannot be described or read as they are, and why.
     faults: HashMap<u32, Fault>,
+    /// Tables whose rows changed in a way that no change tells.
+    untold: HashMap<u32, Fault>,
     members: Members,
-    /// Whether something was remembered of a table since it was asked.
-    remembered: bool,
+    /// Of [`Self::load`].
+    looks: Vec<Look>,
+    /// Whether fingerprints changed since [`Self::fingerprints_changed`].
+    changed: bool,
     /// The last transaction that was found to be visible.
     seen: Option<u32>,
 }
@@ -59,27 +62,6 @@ pub(crate) enum Found {
     Entries(Vec<(u32, Entry)>),
     /// A captured table that was never read.
     New(TableId),
-    /// A captured table whose changes cannot be handed over any more.
-    Stopped(Stop),
-}
-
-/// Why a table cannot go on: what the lake has of it is not what the source has, and no change will tell.
-#[derive(Debug)]
-pub(crate) struct Stop {
-    pub(crate) oid: u32,
-    pub(crate) table: TableId,
-    /// Of kind data, on the table, with the way on.
-    pub(crate) error: Error,
-}
-
-impl Stop {
-    fn new(oid: u32, table: &TableId, what: String) -> Self {
-        let error = Error::data(what).on(format!("table {table}")).remedy(
-            "`walbrook gap accept FILE --reason \"...\"` reads the tables again in a new snapshot; exclude the table \
-             (source.postgres.tables.exclude) to go on without it",
-        );
-        Self { oid, table: table.clone(), error }
-    }
 }
 
 impl Catalog {
@@ -90,23 +72,33 @@ impl Catalog {
             types: TypeMap::default(),
             tables: HashMap::new(),
             faults: HashMap::new(),
+            untold: HashMap::new(),
             members: Members::default(),
-            remembered: false,
+            looks: Vec::new(),
+            changed: false,
             seen: None,
         }
     }
 
     /// Looks at all captured tables, in order of their names. Those that cannot be captured as they are become
     /// [`Catalog::faults`].
-    pub(crate) async fn load(&mut self) -> Result<Vec<Arc<TableInfo>>> {
+    pub(crate) async fn load(&mut self, handed: &Progress) -> Result<Vec<Arc<TableInfo>>> {
         let client = self.session().await?;
         // The members are looked at first: what changes after that is noticed by who compares them later.
         let members = members(&client, &self.settings.publication).await?;
         let publication = self.publication(&client).await?;
-        let described = tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types).await?;
+        let known = &handed.fingerprints;
+        let described =
+            tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types, known).await?;
+        let oids: Vec<u32> = described.iter().filter(|(_, table)| table.is_ok()).map(|(facts, _)| facts.oid).collect();
+        self.looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids).await?,
+            None => Vec::new(),
+        };
         self.session = Some(client);
         self.members = members;
         self.faults.clear();
+        self.untold.clear();
         let mut tables: Vec<Arc<TableInfo>> = Vec::with_capacity(described.len());
         for (facts, table) in described {
             match table {
@@ -134,6 +126,70 @@ impl Catalog {
         &self.members
     }
 
+    /// The fingerprint of a table that is about to be read, as it was loaded. What is rewritten between the slice and its
+    /// first lock fails the slice, so it is that of the rows that are read.
+    pub(crate) fn fingerprint(&self, oid: u32) -> Option<Fingerprint> {
+        self.looks.iter().find(|look| look.oid == oid).cloned().map(Look::read)
+    }
+
+    /// Whether fingerprints changed since the last call.
+    pub(crate) fn fingerprints_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Compares every table that was read, or whose changes came, with its fingerprint. Those whose rows changed in a way
+    /// that no change tells become [`Self::untold`].
+    pub(crate) async fn judge_all(&mut self, handed: &mut Progress) -> Result<()> {
+        let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
+        let oids: BTreeSet<u32> =
+            if self.reads() { read.collect() } else { handed.fingerprints.keys().copied().collect() };
+        self.judge(&Vec::from_iter(oids), handed).await
+    }
+
+    /// Tables whose rows changed in a way that no change tells, as far as they were compared: each has to stop.
+    pub(crate) fn untold(&self) -> &HashMap<u32, Fault> {
+        &self.untold
+    }
+
+    /// Compares tables with their fingerprints, and keeps how they look now, unless they have to stop.
+    async fn judge(&mut self, oids: &[u32], handed: &mut Progress) -> Result<()> {
+        if oids.is_empty() {
+            return Ok(());
+        }
+        let client = self.session().await?;
+        let publication = self.publication(&client).await?;
+        let looks = match &publication {
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, oids).await?,
+            None => Vec::new(),
+        };
+        self.session = Some(client);
+        for look in looks {
+            let oid = look.oid;
+            let before = handed.fingerprints.get(&oid);
+            if before.is_none() && self.reads() {
+                events::no_fingerprint(look.table());
+            }
+            let table = look.table().clone();
+            let now = match look.judge(before) {
+                Ok(now) => now,
+                Err(error) => {
+                    self.untold.entry(oid).or_insert(Fault { table, error: Arc::new(error) });
+                    continue;
+                }
+            };
+            if before != Some(&now) {
+                handed.fingerprints.insert(oid, now);
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tables are read before their changes are handed over.
+    fn reads(&self) -> bool {
+        self.settings.snapshot.mode != SnapshotMode::Never
+    }
+
     /// What `relation` is, at the place of the log where it was sent, in the transaction `xid`.
     pub(crate) async fn entries(
         &mut self,
@@ -143,14 +199,17 @@ impl Catalog {
     ) -> Result<Found> {
         let oid = relation.oid;
         let seen = self.sees(xid).await?;
-        let same = self.tables.get(&oid).filter(|table| table.same_shape(relation)).cloned();
-        // The root of many partitions is described with each of them: that it is looked at now and then is enough.
-        // So is it for a commit that is not visible yet.
-        let looked_at =
-            same.as_ref().is_some_and(|table| table.partitioned || !seen) && handed.imprints.contains_key(&oid);
+        self.judge_known(oid, handed).await?;
+        if self.untold.contains_key(&oid) {
+            return Ok(Found::Entries(Vec::new()));
+        }
         // A full identity does not show a change of the key.
-        if let Some(table) = same.filter(|table| table.replica_identity != ReplicaIdentity::Full) {
-            return self.captured(table, handed, !looked_at).await;
+        let known = self
+            .tables
+            .get(&oid)
+            .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
+        if let Some(table) = known {
+            return self.captured(&table.clone(), handed).await;
         }
         if !seen {
             return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
@@ -158,7 +217,9 @@ impl Catalog {
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
-        let described = tables::describe_relation(&client, &self.settings, &mut self.types, relation, known).await?;
+        let fingerprint = handed.fingerprints.get(&oid);
+        let described =
+            tables::describe_relation(&client, &self.settings, &mut self.types, relation, known, fingerprint).await?;
         self.session = Some(client);
         match described {
             Described::Faulty(error) => {
@@ -175,18 +236,35 @@ impl Catalog {
                     }
                     _ => Arc::new(table),
                 };
-                self.captured(table, handed, !looked_at).await
+                self.tables.insert(oid, table.clone());
+                self.captured(&table, handed).await
             }
         }
     }
 
+    /// Whether the catalogs show what the transaction did.
+    async fn sees(&mut self, xid: Option<u32>) -> Result<bool> {
+        let Some(xid) = xid.filter(|xid| self.seen != Some(*xid)) else { return Ok(true) };
+        let client = self.session().await?;
+        let seen = visibility::wait(&client, xid).await?;
+        self.session = Some(client);
+        self.seen = seen.then_some(xid);
+        Ok(seen)
+    }
+
     /// The rows of a partition come under its root, whose old rows may say less from here on.
     async fn partition(&mut self, relation: &Relation, root: u32, handed: &mut Progress) -> Result<Found> {
+        self.judge_known(root, handed).await?;
         let ignored = (relation.oid, Entry::Ignored);
         let found = match (self.tables.get(&root), self.faults.get(&root)) {
+            _ if self.untold.contains_key(&root) => Found::Entries(Vec::new()),
             (Some(table), _) => match table.admits(relation) {
                 Ok(None) => return Ok(Found::Entries(vec![ignored])),
-                Ok(Some(weaker)) => self.captured(Arc::new(weaker), handed, false).await?,
+                Ok(Some(weaker)) => {
+                    let weaker = Arc::new(weaker);
+                    self.tables.insert(root, weaker.clone());
+                    self.captured(&weaker, handed).await?
+                }
                 Err(error) => {
                     let fault = Fault { table: table.schema.table.clone(), error: Arc::new(error) };
                     self.faulty(root, &fault, handed)
@@ -200,7 +278,7 @@ impl Catalog {
                 entries.push(ignored);
                 Found::Entries(entries)
             }
-            other => other,
+            new @ Found::New(_) => new,
         })
     }
 
@@ -214,143 +292,44 @@ impl Catalog {
             _ if self.faults.contains_key(&oid) => return Found::Entries(vec![(oid, Entry::Ignored)]),
             _ => return Found::New(table),
         };
-        Found::Entries(vec![(oid, Entry::Stopped(Stopped { table, start, error, lost: false }))])
+        Found::Entries(vec![(oid, Entry::Stopped(Stopped { table, start, error }))])
     }
 
-    fn reads(&self) -> bool {
-        self.settings.snapshot.mode != SnapshotMode::Never
-    }
-
-    async fn captured(&mut self, table: Arc<TableInfo>, handed: &mut Progress, look: bool) -> Result<Found> {
-        let oid = table.oid;
-        self.tables.insert(oid, table.clone());
-        if self.reads() && !handed.table(oid).is_some_and(|known| known.finished) {
-            if self.faults.contains_key(&oid) {
-                return Ok(Found::Entries(vec![(oid, Entry::Ignored)]));
+    async fn captured(&mut self, table: &TableInfo, handed: &mut Progress) -> Result<Found> {
+        if self.reads() && !handed.table(table.oid).is_some_and(|known| known.finished) {
+            if self.faults.contains_key(&table.oid) {
+                return Ok(Found::Entries(vec![(table.oid, Entry::Ignored)]));
             }
             let client = self.session().await?;
             let publication = self.publication(&client).await?;
             self.session = Some(client);
             // A table that is not published any more is read when it is published again.
             return Ok(match publication {
-                Some(publication) if publication.member(oid).is_none() => Found::Entries(vec![(oid, Entry::Ignored)]),
+                Some(publication) if publication.member(table.oid).is_none() => {
+                    Found::Entries(vec![(table.oid, Entry::Ignored)])
+                }
                 _ => Found::New(table.schema.table.clone()),
             });
         }
-        let table = if look {
-            let id = table.schema.table.clone();
-            match self.look_at(table, handed).await? {
-                Ok(table) => table,
-                // Other columns are published than before: the table is read again.
-                Err(_) if self.reads() && self.members_changed().await? => return Ok(Found::New(id)),
-                Err(stop) => return Ok(Found::Stopped(stop)),
-            }
-        } else {
-            table
-        };
+        if !handed.fingerprints.contains_key(&table.oid) {
+            self.judge(&[table.oid], handed).await?;
+        }
         let captured = Captured {
             schema: table.schema.clone(),
-            start: handed.table(oid).map_or(Seq::ZERO, |known| known.slice),
+            start: handed.table(table.oid).map_or(Seq::ZERO, |known| known.slice),
             projection: table.projection(),
             old_cells: table.old_cells(),
             weak_old_rows: table.weak_old_rows,
             nets: table.deferrable_key,
             fills: table.partial_updates && !table.deferrable_key,
         };
-        Ok(Found::Entries(vec![(oid, Entry::Captured(captured))]))
+        Ok(Found::Entries(vec![(table.oid, Entry::Captured(captured))]))
     }
 
-    /// Looks at a table that the log describes: whether its stored values changed without an event, and what its added
-    /// columns hold in the rows that were there. `Err`: the table cannot go on.
-    async fn look_at(
-        &mut self,
-        table: Arc<TableInfo>,
-        handed: &mut Progress,
-    ) -> Result<std::result::Result<Arc<TableInfo>, Stop>> {
-        let id = &table.schema.table;
-        let sights = self.sights(&[table.oid]).await?;
-        let sight = sights.first();
-        if let Some(sight) = sight
-            && let Err(stop) = self.follow(sight, handed)
-        {
-            return Ok(Err(stop));
-        }
-        let Some(imprint) = handed.imprints.get(&table.oid) else { return Ok(Ok(table)) };
-        let told = match table.told(imprint, sight) {
-            Ok(told) => told,
-            Err(column) if sight.is_none() => {
-                events::values_untold(id, &column);
-                return Ok(Ok(table));
-            }
-            Err(column) => {
-                let what = format!(
-                    "column {column} was added with values that neither the log nor the catalogs hold for the rows that \
-                     were there"
-                );
-                return Ok(Err(Stop::new(table.oid, id, what)));
-            }
-        };
-        self.tables.insert(told.oid, told.clone());
-        Ok(Ok(told))
-    }
-
-    /// Looks at all tables that are remembered: what is seen, and what cannot go on.
-    pub(crate) async fn look(&mut self, handed: &mut Progress) -> Result<(Vec<Sight>, Vec<Stop>)> {
-        let read = handed.tables.iter().filter(|table| table.finished).map(|table| table.oid);
-        let oids: BTreeSet<u32> = read.chain(handed.imprints.keys().copied()).collect();
-        let sights = self.sights(&oids.into_iter().collect::<Vec<_>>()).await?;
-        let stops = sights.iter().filter_map(|sight| self.follow(sight, handed).err()).collect();
-        Ok((sights, stops))
-    }
-
-    /// Whether something was remembered since the last call.
-    pub(crate) fn remembered(&mut self) -> bool {
-        std::mem::take(&mut self.remembered)
-    }
-
-    /// Whether the catalogs show what the transaction did.
-    async fn sees(&mut self, xid: Option<u32>) -> Result<bool> {
-        let Some(xid) = xid.filter(|xid| self.seen != Some(*xid)) else { return Ok(true) };
-        let client = self.session().await?;
-        let seen = visibility::wait(&client, xid).await?;
-        self.session = Some(client);
-        self.seen = seen.then_some(xid);
-        Ok(seen)
-    }
-
-    async fn members_changed(&mut self) -> Result<bool> {
-        let client = self.session().await?;
-        let now = members(&client, &self.settings.publication).await?;
-        self.session = Some(client);
-        Ok(now != self.members)
-    }
-
-    async fn sights(&mut self, oids: &[u32]) -> Result<Vec<Sight>> {
-        let client = self.session().await?;
-        let sights = sight::look(&client, oids).await?;
-        self.session = Some(client);
-        Ok(sights)
-    }
-
-    /// Compares what is seen of a table with what is remembered, and remembers it. A table of which nothing is remembered
-    /// was never read, or under a checkpoint that had no imprints: it counts as read now.
-    fn follow(&mut self, sight: &Sight, handed: &mut Progress) -> std::result::Result<(), Stop> {
-        let next = if let Some(imprint) = handed.imprints.get(&sight.oid) {
-            let gone = imprint.gone(sight);
-            if gone > 0 {
-                events::partitions_gone(&sight.id, gone);
-            }
-            let captured = |name: &str| !self.settings.tables.leaves_out(&sight.id.schema, &sight.id.name, name);
-            imprint.follow(sight, captured).map_err(|what| Stop::new(sight.oid, &sight.id, what))?
-        } else {
-            let Some(table) = self.tables.get(&sight.oid) else { return Ok(()) };
-            Imprint::of(sight, |name| table.schema.column(name).is_some())
-        };
-        if handed.imprints.get(&sight.oid) != Some(&next) {
-            handed.imprints.insert(sight.oid, next);
-            self.remembered = true;
-        }
-        Ok(())
+    /// Compares a table with its fingerprint, unless it will be read anyway.
+    async fn judge_known(&mut self, oid: u32, handed: &mut Progress) -> Result<()> {
+        let unread = self.reads() && !handed.table(oid).is_some_and(|known| known.finished);
+        if unread || !handed.fingerprints.contains_key(&oid) { Ok(()) } else { self.judge(&[oid], handed).await }
     }
 
     async fn publication(&self, client: &Client) -> Result<Option<Publication>> {

@@ -3,21 +3,20 @@
 //! - `position` is the end of a commit record (or an idle position that the server reported): the source resumes with
 //!   the transactions whose commit record begins **at or after** it. Commits lie back to back, so a transaction that
 //!   begins to commit exactly at `position` is new.
-//! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint. Version 1 had
-//!   no imprints of the tables: they are taken at the next start.
+//! - A version or a field that this build does not know is refused: half of a checkpoint is no checkpoint.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use walbrook_model::{Checkpoint, Error, Lineage, Result, Seq, TableId};
 
-use crate::tables::imprint::Imprint;
+use crate::tables::fingerprint::Fingerprint;
 use crate::timeline::Switch;
 use crate::wire::Lsn;
 
 const VERSION: u32 = 2;
-/// The oldest version that can be read.
-const VERSION_OLDEST: u32 = 1;
+/// The oldest version that is read: it has no `fingerprints`.
+const VERSION_MIN: u32 = 1;
 
 /// How far the source is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,12 +46,12 @@ pub(crate) struct Progress {
     /// Written by [`Progress::checkpoint_with`].
     #[serde(skip_serializing)]
     pub(crate) tables: Vec<TableProgress>,
-    /// What is remembered of the tables by number; written with `tables`.
-    #[serde(skip_serializing, default)]
-    pub(crate) imprints: BTreeMap<u32, Imprint>,
+    /// How tables looked, by number. Written by [`Progress::checkpoint_with`].
+    #[serde(default, skip_serializing)]
+    pub(crate) fingerprints: BTreeMap<u32, Fingerprint>,
 }
 
-/// The tables' part of a checkpoint, written once for many: it is large and seldom changes.
+/// The tables' part of a checkpoint, as fields of its object, written once for many: it is large and seldom changes.
 #[derive(Clone, Debug)]
 pub(crate) struct TablesJson(String);
 
@@ -125,7 +124,7 @@ impl Progress {
             emitted_max: Seq::ZERO,
             gaps: Vec::new(),
             tables: Vec::new(),
-            imprints: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
         }
     }
 
@@ -139,9 +138,13 @@ impl Progress {
 
     /// The tables' part of [`Progress::to_checkpoint`].
     pub(crate) fn tables_json(&self) -> Result<TablesJson> {
-        let tables = serde_json::to_string(&self.tables).map_err(no_json)?;
-        let imprints = serde_json::to_string(&self.imprints).map_err(no_json)?;
-        Ok(TablesJson(format!(",\"tables\":{tables},\"imprints\":{imprints}}}")))
+        let mut json = String::from(",\"tables\":");
+        json.push_str(&serde_json::to_string(&self.tables).map_err(no_json)?);
+        if !self.fingerprints.is_empty() {
+            json.push_str(",\"fingerprints\":");
+            json.push_str(&serde_json::to_string(&self.fingerprints).map_err(no_json)?);
+        }
+        Ok(TablesJson(json))
     }
 
     /// As [`Progress::to_checkpoint`], if `tables` are still the ones of this progress.
@@ -149,8 +152,9 @@ impl Progress {
         let mut json = serde_json::to_string(self).map_err(no_json)?;
         // The object is not closed yet.
         json.truncate(json.len().saturating_sub(1));
-        json.reserve_exact(tables.0.len());
+        json.reserve_exact(tables.0.len() + 1);
         json.push_str(&tables.0);
+        json.push('}');
         Ok(Checkpoint::new(json))
     }
 
@@ -170,13 +174,13 @@ impl Progress {
                 .remedy("run the version of walbrook that wrote it, or name another pipeline")
         };
         let Versioned { version } = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
-        if !(VERSION_OLDEST..=VERSION).contains(&version) {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(Error::config(format!(
                 "the sink's checkpoint has version {version}, this walbrook knows version {VERSION}"
             ))
             .remedy("run the version of walbrook that wrote it, or a newer one"));
         }
-        let progress = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
+        let progress: Self = serde_json::from_str(checkpoint.as_str()).map_err(unreadable)?;
         Ok(Self { version: VERSION, ..progress })
     }
 
@@ -235,24 +239,9 @@ pub(crate) mod tests {
                 finished: true,
                 member: Some(16_501),
             }],
+            fingerprints: BTreeMap::from([(16_384, Fingerprint::default())]),
             gaps: vec![AcceptedGap { reason: "restored".into(), at_us: 5, generation: 2, left_at: Lsn(0x50) }],
-            imprints: BTreeMap::from([(16_384, imprint())]),
         }
-    }
-
-    fn imprint() -> Imprint {
-        let json = r#"{"numbers":3,"columns":[[1,"id","held"],[2,"\"x\"",{"told":null}],[3,"y",{"told":"{}"}],[4,"z","untold"]],
-            "heaps":[[16384,16390,0,18446744073709551615]],"types":{"16400":{"16402":"sad"}}}"#;
-        serde_json::from_str(json).unwrap()
-    }
-
-    #[test]
-    fn a_checkpoint_of_the_first_version_has_no_imprints() {
-        let json = progress().to_checkpoint().unwrap().as_str().to_owned();
-        let (old, _) = json.split_once(",\"imprints\"").unwrap();
-        let old = format!("{old}}}").replace("\"version\":2", "\"version\":1");
-        let read = Progress::from_checkpoint(&Checkpoint::new(old)).unwrap();
-        assert_eq!(read, Progress { imprints: BTreeMap::new(), ..progress() });
     }
 
     #[test]
@@ -261,6 +250,14 @@ pub(crate) mod tests {
             let written = Progress { phase, ..progress() };
             assert_eq!(Progress::from_checkpoint(&written.to_checkpoint().unwrap()).unwrap(), written);
         }
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_version_before_is_read() {
+        let without = Progress { fingerprints: BTreeMap::new(), ..progress() };
+        let json = without.to_checkpoint().unwrap().as_str().replace("\"version\":2", "\"version\":1");
+        assert!(!json.contains("fingerprints"));
+        assert_eq!(Progress::from_checkpoint(&Checkpoint::new(json)).unwrap(), without);
     }
 
     #[test]

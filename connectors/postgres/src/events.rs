@@ -35,20 +35,16 @@ pub(crate) fn server_notice(severity: &str, code: &str, message: &str) {
     warn!(severity, code, "server: {message}");
 }
 
+pub(crate) fn no_fingerprint(table: &TableId) {
+    warn!(%table, "how the table looked before is not in the checkpoint: rewrites are noticed from here on");
+}
+
 pub(crate) fn new_table(table: &TableId) {
     info!(%table, "table appeared, it is read before the stream goes on");
 }
 
 pub(crate) fn membership_changed(table: &TableId) {
     warn!(%table, "table was taken out of the publication, it is read again once it is back");
-}
-
-pub(crate) fn partitions_gone(table: &TableId, partitions: usize) {
-    warn!(%table, partitions, "partitions were detached or dropped: no change tells, their rows stay in the lake");
-}
-
-pub(crate) fn values_untold(table: &TableId, column: &str) {
-    warn!(%table, column, "the table is gone: what rows had in a column that was added before is not known");
 }
 
 pub(crate) fn publication_changed() {

@@ -1,10 +1,12 @@
 //! Gaps as an operator meets them: whether there is one, and what accepting it means.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Checkpoint, Error, ErrorKind, Lineage, Result};
 
+use crate::catalog::{Catalog, Fault};
 use crate::checkpoint::{AcceptedGap, Phase, Progress};
 use crate::connection::ReplicationConnection;
 use crate::source::PostgresSource;
@@ -22,12 +24,23 @@ pub async fn find_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>) -> R
         if progress.phase == Phase::Intent || settings.snapshot.mode == SnapshotMode::Only {
             return Ok(());
         }
-        stream::prove(settings, &progress).await
+        stream::prove(settings, &progress).await?;
+        untold(settings, progress).await
     };
     match proven.await {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::Gap => Ok(Some(error)),
         Err(error) => Err(error),
+    }
+}
+
+/// What changed in the tables without a change in the log, since they were read or last looked at.
+async fn untold(settings: &Postgres, mut progress: Progress) -> Result<()> {
+    let mut catalog = Catalog::new(Arc::new(settings.clone()));
+    catalog.judge_all(&mut progress).await?;
+    match catalog.untold().values().next() {
+        Some(Fault { table, error }) => Err(Error::gap(error.message()).on(format!("table {table}"))),
+        None => Ok(()),
     }
 }
 

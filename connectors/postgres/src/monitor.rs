@@ -1,5 +1,4 @@
-//! Looks at the server from a session of its own: the slot's state, proofs of how complete the stream is, and whether the
-//! catalogs show something else of the tables.
+//! Looks at the server from a session of its own: the slot's state, and proofs of how complete the stream is.
 //!
 //! A proof is a moment of the server's clock and the end of its log just after it: once the stream has passed that end,
 //! everything that was visible at that moment was handed over. Commit times alone prove less: they need not rise with
@@ -19,14 +18,11 @@ use crate::catalog::{self, Members};
 use crate::events;
 use crate::sql;
 use crate::status::{SlotStatus, Status};
-use crate::tables::sight::{self, Sight};
 use crate::wire::Lsn;
 use crate::worker::Context;
 
 /// How often the end of the log is asked for.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How many heartbeats lie between two looks at the tables.
-const LOOK_HEARTBEATS: u32 = 3;
 /// The page of a log begins with a header of one of these sizes; the server's insert position may lie behind it while
 /// the last record ends before it.
 const PAGE_BYTES: u64 = 8192;
@@ -42,10 +38,6 @@ pub(crate) struct Monitor {
     awaited: Option<Probe>,
     /// Set once other tables are published than were told at the start.
     changed: watch::Receiver<bool>,
-    /// Marked as changed whenever the catalogs show something else of the tables.
-    shapes: watch::Receiver<()>,
-    /// The tables that are looked at.
-    looked_at: watch::Sender<Vec<u32>>,
     task: JoinHandle<()>,
 }
 
@@ -56,45 +48,26 @@ struct Probe {
 }
 
 impl Monitor {
-    /// Starts to look. `members` are those of the publication, if it matters whether they change; `sights` are what was
-    /// seen of the tables.
-    pub(crate) fn start(context: &Context, members: Option<Members>, sights: Vec<Sight>) -> Self {
+    /// Starts to look. `members` are those of the publication, if it matters whether they change.
+    pub(crate) fn start(context: &Context, members: Option<Members>) -> Self {
         let (probe_sender, probes) = watch::channel(None);
         let (change_sender, changed) = watch::channel(false);
-        let (shapes_sender, shapes) = watch::channel(());
-        let (looked_at, oids) = watch::channel(sights.iter().map(|sight| sight.oid).collect());
         let watcher = Watcher {
             settings: context.settings.clone(),
             status: context.status.clone(),
             probes: probe_sender,
             changed: change_sender,
             members,
-            shapes: shapes_sender,
-            oids,
-            sights,
             session: None,
             slot_due: Instant::now(),
-            tables_due: Instant::now(),
         };
         let task = tokio::spawn(watcher.run());
-        Self { probes, proven_us: 0, awaited: None, changed, shapes, looked_at, task }
+        Self { probes, proven_us: 0, awaited: None, changed, task }
     }
 
     /// Whether other tables are published than at the start.
     pub(crate) fn tables_changed(&self) -> bool {
         *self.changed.borrow()
-    }
-
-    /// Looks at these tables from here on.
-    pub(crate) fn look_at(&self, oids: Vec<u32>) {
-        self.looked_at.send_replace(oids);
-    }
-
-    /// Whether the catalogs show something else of the tables than before; asked once, it is news no more.
-    pub(crate) fn shapes_changed(&mut self) -> bool {
-        let changed = self.shapes.has_changed().unwrap_or(false);
-        self.shapes.mark_unchanged();
-        changed
     }
 
     /// The moment up to which everything is complete now that the stream has passed `position`; `None` if that is not
@@ -124,13 +97,8 @@ struct Watcher {
     probes: watch::Sender<Option<Probe>>,
     changed: watch::Sender<bool>,
     members: Option<Members>,
-    shapes: watch::Sender<()>,
-    /// The tables that are looked at, and what was seen of them.
-    oids: watch::Receiver<Vec<u32>>,
-    sights: Vec<Sight>,
     session: Option<Client>,
     slot_due: Instant,
-    tables_due: Instant,
 }
 
 impl Watcher {
@@ -163,15 +131,6 @@ impl Watcher {
                 self.changed.send_replace(true);
             }
             self.slot_due = Instant::now() + self.settings.heartbeat_interval;
-        }
-        if Instant::now() >= self.tables_due {
-            let oids = self.oids.borrow().clone();
-            let sights = sight::look(client, &oids).await?;
-            if sights != self.sights {
-                self.sights = sights;
-                self.shapes.send_replace(());
-            }
-            self.tables_due = Instant::now() + self.settings.heartbeat_interval * LOOK_HEARTBEATS;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! their root. Made by us it names exactly the captured tables; a publication for all tables would need a superuser, and
 //! would make every UPDATE of a table without a key fail.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::{Client, Row};
 use walbrook_config::Postgres;
@@ -102,7 +102,7 @@ pub(crate) async fn ensure(settings: &Postgres) -> Result<()> {
     }
     let create = create_statement(&settings.publication, &selection);
     let object = format!("publication {}", settings.publication);
-    for table in tables::describe(&client, settings, None, &mut TypeMap::default()).await? {
+    for table in tables::describe(&client, settings, None, &mut TypeMap::default(), &BTreeMap::new()).await? {
         // We do not break the application that writes the table.
         if let Some((what, remedy)) = table.identity_fault() {
             return Err(Error::config(what).on(format!("table {}", table.schema.table)).remedy(remedy));

@@ -107,8 +107,6 @@ pub(crate) struct Stopped {
     /// As [`Captured::start`].
     pub(crate) start: Seq,
     pub(crate) error: Arc<Error>,
-    /// As [`walbrook_model::TableStop::lost`].
-    pub(crate) lost: bool,
 }
 
 /// The tables that the server has described on this connection, by number.

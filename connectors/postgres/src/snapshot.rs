@@ -30,8 +30,6 @@ use crate::connection::ReplicationConnection;
 use crate::events;
 use crate::sql::{self, quote_ident, quote_literal};
 use crate::stream::{BATCH_BYTES, BATCH_CHANGES, count};
-use crate::tables::imprint::Imprint;
-use crate::tables::sight;
 use crate::tables::{TableInfo, is_fault};
 use crate::wire::Lsn;
 use crate::wire::copy::Splitter;
@@ -63,7 +61,6 @@ pub(crate) async fn read(
     let wanted = usize::from(context.settings.snapshot.sessions).max(1);
     let first = open(context, &slice).await?;
     let taken_at_us = clock(&first).await?;
-    remember(&first, handed, &tables).await?;
     let (jobs, ranges) = plan(context, &first, tables).await?;
     let mut sessions = vec![first];
     while sessions.len() < wanted.min(ranges.len()) {
@@ -158,17 +155,6 @@ async fn open(context: &Context, slice: &Slice) -> Result<Client> {
     let lost = |error| sql::error(error).with_kind(walbrook_model::ErrorKind::Transient);
     client.batch_execute(&begin).await.map_err(lost)?;
     Ok(client)
-}
-
-/// Remembers the tables as the catalogs show them at the slice: whatever happens to them after it is noticed.
-async fn remember(client: &Client, handed: &mut Progress, tables: &[Arc<TableInfo>]) -> Result<()> {
-    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    for sight in sight::look(client, &oids).await? {
-        let Some(table) = tables.iter().find(|table| table.oid == sight.oid) else { continue };
-        let imprint = Imprint::of(&sight, |name| table.schema.column(name).is_some());
-        handed.imprints.insert(sight.oid, imprint);
-    }
-    Ok(())
 }
 
 async fn clock(client: &Client) -> Result<i64> {

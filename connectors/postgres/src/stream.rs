@@ -13,22 +13,23 @@
 //!
 //! The server is acknowledged only what lies inside the sink's durable checkpoint, never what was merely handed over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio::time::timeout;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::{Batch, Change, Error, ErrorKind, Result, Seq, TableSchema};
+use walbrook_model::{Batch, Change, Error, ErrorKind, Result, Seq, TableSchema, TableStop};
 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
-use crate::catalog::{Catalog, Found, Stop};
+use crate::catalog::{Catalog, Fault, Found};
 use crate::checkpoint::{Progress, TablesJson};
 use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
 use crate::continuity::{self, gap};
 use crate::events;
 use crate::monitor::Monitor;
-use crate::relations::Entry;
+use crate::relations::{Entry, Stopped};
 use crate::sql::{quote_ident, quote_literal};
 use crate::status::{Events, State};
 use crate::wire::Lsn;
@@ -47,6 +48,11 @@ const WAIT: Duration = Duration::from_millis(50);
 const PROOF_TIMEOUT: Duration = Duration::from_mins(5);
 /// A server that says so often that it is idle at one position wants it confirmed: it may be shutting down.
 const REPEATS_URGENT: u32 = 3;
+
+/// Tables are compared with their fingerprints at every heartbeat, but not more often than this.
+const JUDGE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// How long the stream waits for that.
+const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a stream ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +75,12 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     handed.history = server.timelines.ancestors().to_vec();
     handed.position = resume.covered;
     let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits(settings));
+    catalog.judge_all(handed).await?;
     let stream = connection.start(&start_command(settings, resume.start)).await?;
     events::stream_started(&settings.slot, resume.start, resume.covered);
     context.status.set_state(State::Streaming);
     let members = (settings.snapshot.mode != SnapshotMode::Never).then(|| catalog.members().clone());
-    let (sights, stops) = catalog.look(handed).await?;
-    let monitor = Monitor::start(context, members, sights);
+    let monitor = Monitor::start(context, members);
     let tables = handed.tables_json()?;
     let mut reader = Reader {
         context,
@@ -87,8 +93,10 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
         pending_since: None,
         idle_sent: Instant::now(),
         repeats: (Lsn::default(), 0),
+        judged: Instant::now(),
+        untold: HashSet::new(),
     };
-    stops.into_iter().try_for_each(|stop| reader.stop_table(stop))?;
+    reader.stop_untold().await?;
     reader.read(stream).await
 }
 
@@ -167,7 +175,7 @@ struct Reader<'a> {
     context: &'a Context,
     catalog: &'a mut Catalog,
     handed: &'a mut Progress,
-    /// Of `handed`; written anew when the catalogs were looked at.
+    /// Of `handed`; written anew when a fingerprint changes.
     tables: TablesJson,
     assembler: Assembler,
     monitor: Monitor,
@@ -178,6 +186,10 @@ struct Reader<'a> {
     idle_sent: Instant,
     /// The last idle position of the server, and how often it said so.
     repeats: (Lsn, u32),
+    /// When all tables were last compared with their fingerprints.
+    judged: Instant,
+    /// Tables that were stopped because of what no change tells.
+    untold: HashSet<u32>,
 }
 
 impl Reader<'_> {
@@ -192,11 +204,6 @@ impl Reader<'_> {
                 events::publication_changed();
                 return Ok(Ended::TablesChanged);
             }
-            if self.monitor.shapes_changed() {
-                let (_, stops) = self.catalog.look(self.handed).await?;
-                self.remember()?;
-                stops.into_iter().try_for_each(|stop| self.stop_table(stop))?;
-            }
             for frame in stream.next(self.wait()).await? {
                 if let Some(ended) = self.take(frame).await? {
                     return Ok(ended);
@@ -205,6 +212,7 @@ impl Reader<'_> {
             let due = self.pending_since.is_some_and(|since| since.elapsed() >= LINGER);
             self.hand_over(due).await?;
             self.hand_over_idle().await?;
+            self.judge_tables().await?;
         }
     }
 
@@ -249,10 +257,51 @@ impl Reader<'_> {
         Ok(None)
     }
 
+    /// Looks now and then at what the log does not tell.
+    async fn judge_tables(&mut self) -> Result<()> {
+        if self.judged.elapsed() < self.context.settings.heartbeat_interval.max(JUDGE_INTERVAL_MIN) {
+            return Ok(());
+        }
+        match timeout(JUDGE_TIMEOUT, self.catalog.judge_all(self.handed)).await {
+            Ok(Err(error)) if !is_transient(&error) => return Err(error),
+            // What could not be looked at now is looked at the next time.
+            Ok(_) | Err(_) => {}
+        }
+        self.judged = Instant::now();
+        self.keep_fingerprints()?;
+        self.stop_untold().await
+    }
+
+    /// Stops tables whose rows changed in a way that no change tells, whether or not another change of them comes.
+    async fn stop_untold(&mut self) -> Result<()> {
+        let mut told = Vec::new();
+        for (oid, Fault { table, error }) in self.catalog.untold() {
+            if self.untold.insert(*oid) {
+                let start = self.handed.table(*oid).map_or(Seq::ZERO, |known| known.slice);
+                let stopped = Stopped { table: table.clone(), start, error: error.clone() };
+                self.assembler.describe(*oid, Entry::Stopped(stopped));
+                let since = Some(self.handed.emitted_max);
+                told.push(TableStop { table: table.clone(), since, lost: true, error: error.clone(), bytes: 0 });
+            }
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        self.context.send(Batch { stopped: told, ..Batch::heartbeat() }).await
+    }
+
+    fn keep_fingerprints(&mut self) -> Result<()> {
+        if self.catalog.fingerprints_changed() {
+            self.tables = self.handed.tables_json()?;
+        }
+        Ok(())
+    }
+
     /// Sets the shape of a table; whether the table must be read before its changes can be handed over.
     async fn describe(&mut self, relation: &pgoutput::Relation) -> Result<bool> {
         let found = self.catalog.entries(relation, self.assembler.xid(), self.handed).await?;
-        self.remember()?;
+        self.keep_fingerprints()?;
+        self.stop_untold().await?;
         match found {
             Found::Entries(entries) => {
                 for (oid, entry) in entries {
@@ -264,23 +313,7 @@ impl Reader<'_> {
                 events::new_table(&table);
                 Ok(true)
             }
-            Found::Stopped(stop) => self.stop_table(stop).map(|()| false),
         }
-    }
-
-    /// The stream goes on without the table.
-    fn stop_table(&mut self, Stop { oid, table, error }: Stop) -> Result<()> {
-        let start = self.handed.table(oid).map_or(Seq::ZERO, |known| known.slice);
-        self.assembler.stop_lost(oid, table, start, error)
-    }
-
-    /// The next checkpoint has what was remembered of the tables.
-    fn remember(&mut self) -> Result<()> {
-        if self.catalog.remembered() {
-            self.tables = self.handed.tables_json()?;
-            self.monitor.look_at(self.handed.imprints.keys().copied().collect());
-        }
-        Ok(())
     }
 
     /// Hands over what is pending, in batches.

@@ -135,7 +135,7 @@ impl Worker {
         self.handed.position = slot.position;
         self.handed.phase = if export { Phase::Snapshot } else { Phase::Stream };
         if let Some(snapshot) = slot.snapshot {
-            let tables = self.catalog.load().await?;
+            let tables = self.catalog.load(&self.handed).await?;
             self.tell_unread().await?;
             self.read_slice(connection, &server, tables, slot.position, &snapshot).await
         } else {
@@ -147,7 +147,7 @@ impl Worker {
     /// Reads the tables that were never read whole, at a slice of their own.
     async fn read_tables(&mut self) -> Result<()> {
         let mode = self.context.settings.snapshot.mode;
-        let tables = self.catalog.load().await?;
+        let tables = self.catalog.load(&self.handed).await?;
         let captured: HashSet<u32> =
             tables.iter().map(|table| table.oid).chain(self.catalog.faults().keys().copied()).collect();
         let members = self.catalog.members();
@@ -162,8 +162,8 @@ impl Worker {
             }
             same && captured.contains(&table.oid)
         });
-        let Progress { tables: known, imprints, .. } = &mut self.handed;
-        imprints.retain(|oid, _| known.iter().any(|table| table.oid == *oid));
+        let known: HashSet<u32> = self.handed.tables.iter().map(|table| table.oid).collect();
+        self.handed.fingerprints.retain(|oid, _| known.contains(oid));
         for table in &self.handed.tables {
             self.context.status.begin_table(&table.table, 0, table.finished);
         }
@@ -181,7 +181,7 @@ impl Worker {
         let slot = slot::create_temporary(&mut connection, &name).await?;
         let snapshot = slot.snapshot.ok_or_else(|| Error::bug("the server exported no snapshot"))?;
         // Looked up again: a column that was added and filled before the slice is in none of the changes to come.
-        let mut tables = self.catalog.load().await?;
+        let mut tables = self.catalog.load(&self.handed).await?;
         self.tell_unread().await?;
         tables.retain(|table| unread.contains(&table.oid));
         self.read_slice(connection, &server, tables, slot.position, &snapshot).await
@@ -197,9 +197,9 @@ impl Worker {
             .map(|(_, Fault { table, error })| TableStop {
                 table: table.clone(),
                 since: None,
+                lost: false,
                 error: error.clone(),
                 bytes: 0,
-                lost: false,
             })
             .collect();
         if stopped.is_empty() {
@@ -229,10 +229,13 @@ impl Worker {
             .map_err(|error| Error::bug("a position does not fit").because(error))?;
         for table in &tables {
             self.handed.tables.retain(|known| known.oid != table.oid);
-            self.handed.imprints.remove(&table.oid);
             let (oid, id) = (table.oid, table.schema.table.clone());
             let member = self.catalog.members().tables.get(&oid).copied();
             self.handed.tables.push(TableProgress { oid, table: id, slice: seq, finished: false, member });
+            match self.catalog.fingerprint(oid) {
+                Some(fingerprint) => self.handed.fingerprints.insert(oid, fingerprint),
+                None => self.handed.fingerprints.remove(&oid),
+            };
         }
         self.handed.emitted_max = self.handed.emitted_max.max(seq);
         let checkpoint = Some(self.handed.to_checkpoint()?);

@@ -45,10 +45,10 @@ pub struct TableStop {
     /// covers this one leaves a gap in the table. `None`: the table could not be read. It has no gap then, since the source
     /// reads it whole once that is mended, from then on.
     pub since: Option<Seq>,
+    /// The log does not have what the table lacks, so that no replay brings it: the checkpoint need not wait for the table.
+    pub lost: bool,
     /// What happened, and what to do.
     pub error: Arc<Error>,
     /// Bytes of changes that are left out. The stop is told again, for the sake of this figure, as more of them come.
     pub bytes: u64,
-    /// No log holds what the table missed, so that a checkpoint which waits for it would wait in vain.
-    pub lost: bool,
 }

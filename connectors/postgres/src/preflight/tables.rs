@@ -1,6 +1,6 @@
 //! The tables, our rights on them, and the publication.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, SnapshotMode, Tables};
@@ -45,7 +45,8 @@ pub(super) async fn look(
     let oids: Vec<u32> = selection.captured.iter().map(|(oid, _)| *oid).collect();
     let rights = rights(client, &oids).await?;
     let mut types = TypeMap::default();
-    let described = tables::look_up(client, settings, publication.as_ref(), &mut types, &oids).await?;
+    let described =
+        tables::look_up(client, settings, publication.as_ref(), &mut types, &oids, &BTreeMap::new()).await?;
     match &publication {
         Some(publication) => {
             let faults = publication::faults(client, publication, &selection).await?;

@@ -4,7 +4,7 @@
 //! `postgres`, trust authentication and `wal_level = logical`. Without them these tests say that they were skipped.
 
 mod continuity;
-mod shapes;
+mod rewrites;
 mod snapshot;
 mod stops;
 mod stream;

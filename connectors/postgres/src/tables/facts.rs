@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Row};
 use walbrook_model::{Error, Result, TableId};
 
+use super::fingerprint::Fingerprint;
 use crate::schema::key::Index;
 use crate::schema::type_map::Declared;
 use crate::sql;
@@ -156,8 +157,7 @@ fn replica_identity(letter: &str) -> Result<ReplicaIdentity> {
 }
 
 fn column(row: &Row) -> Result<ColumnFacts> {
-    let missing: Option<&str> = row.try_get(8).map_err(sql::error)?;
-    let missing = missing.map(|array| single_element(array.as_bytes())).transpose()?.flatten();
+    let missing = missing(row.try_get(8).map_err(sql::error)?)?;
     let build = || -> Result<ColumnFacts, tokio_postgres::Error> {
         Ok(ColumnFacts {
             number: row.try_get(1)?,
@@ -173,6 +173,11 @@ fn column(row: &Row) -> Result<ColumnFacts> {
     build().map_err(sql::error)
 }
 
+/// The value of rows from before a column, from `attmissingval`.
+pub(super) fn missing(array: Option<&str>) -> Result<Option<Vec<u8>>> {
+    array.map(|array| single_element(array.as_bytes())).transpose().map(Option::flatten)
+}
+
 fn index(row: &Row) -> Result<Index, tokio_postgres::Error> {
     let columns: Option<Vec<i16>> = row.try_get(2)?;
     Ok(Index {
@@ -186,6 +191,13 @@ fn index(row: &Row) -> Result<Index, tokio_postgres::Error> {
 }
 
 impl Facts {
+    /// Fills in what the catalogs held at an earlier look: a rewrite of the table puts these values into the rows.
+    pub(super) fn recall(&mut self, fingerprint: &Fingerprint) {
+        for column in &mut self.columns {
+            column.missing = column.missing.take().or_else(|| fingerprint.held(column.number));
+        }
+    }
+
     /// The types of its columns.
     pub(crate) fn declared(&self) -> impl Iterator<Item = Declared> {
         self.columns.iter().map(|column| (column.type_oid, column.typmod))

@@ -1,16 +1,15 @@
-//! The captured tables: which they are ([`selection`]), what the catalogs say about them ([`facts`]), and what the reader
-//! of snapshot and log must know of each ([`TableInfo`]). What changes stored values without a change of rows is noticed by
-//! what the catalogs show ([`sight`]) and what was remembered of them ([`imprint`]).
+//! The captured tables: which they are ([`selection`]), what the catalogs say about them ([`facts`]), what the reader of
+//! snapshot and log must know of each ([`TableInfo`]), and whether their rows changed unseen ([`fingerprint`]).
 //!
 //! The log is read later than it was written, the catalogs show the present. So what the log itself says of a table (its
 //! name, columns, types, identity) always counts for the rows that follow; the catalogs only add what it does not say.
 
 mod build;
 pub(crate) mod facts;
-pub(crate) mod imprint;
+pub(crate) mod fingerprint;
 pub(crate) mod selection;
-pub(crate) mod sight;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -18,8 +17,7 @@ use walbrook_config::Postgres;
 use walbrook_model::{Error, ErrorKind, Result, TableId, TableSchema};
 
 use self::facts::Facts;
-use self::imprint::{Earlier, Imprint};
-use self::sight::Sight;
+use self::fingerprint::Fingerprint;
 use crate::publication::{Publication, quote_table};
 use crate::schema::type_map::TypeMap;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
@@ -76,7 +74,7 @@ pub(crate) enum Described {
     Ignored,
 }
 
-/// Describes the captured tables, in order of their names.
+/// Describes the captured tables, in order of their names. `fingerprints` are those of tables that were read.
 ///
 /// # Errors
 /// Config if a table cannot be captured as it is.
@@ -85,8 +83,9 @@ pub(crate) async fn describe(
     settings: &Postgres,
     publication: Option<&Publication>,
     types: &mut TypeMap,
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<TableInfo>> {
-    let tables = describe_each(client, settings, publication, types).await?;
+    let tables = describe_each(client, settings, publication, types, fingerprints).await?;
     tables.into_iter().map(|(_, table)| table).collect()
 }
 
@@ -97,6 +96,7 @@ pub(crate) async fn describe_each(
     settings: &Postgres,
     publication: Option<&Publication>,
     types: &mut TypeMap,
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<(Facts, Result<TableInfo>)>> {
     let selection = selection::select(client, &settings.tables).await?;
     let published = |oid: u32| publication.is_none_or(|publication| publication.member(oid).is_some());
@@ -108,7 +108,7 @@ pub(crate) async fn describe_each(
             warn_unpublished(settings, &table);
         }
     }
-    look_up(client, settings, publication, types, &oids).await
+    look_up(client, settings, publication, types, &oids, fingerprints).await
 }
 
 /// Looks tables up, in order of their names; each is described, or says why it cannot be captured as it is.
@@ -118,8 +118,14 @@ pub(crate) async fn look_up(
     publication: Option<&Publication>,
     types: &mut TypeMap,
     oids: &[u32],
+    fingerprints: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<(Facts, Result<TableInfo>)>> {
-    let tables = facts::load(client, oids).await?;
+    let mut tables = facts::load(client, oids).await?;
+    for facts in &mut tables {
+        if let Some(fingerprint) = fingerprints.get(&facts.oid) {
+            facts.recall(fingerprint);
+        }
+    }
     types.load(client, &tables.iter().flat_map(Facts::declared).collect::<Vec<_>>()).await?;
     let describe = |facts: Facts| {
         let info = build::from_catalog(&facts, settings, publication, types);
@@ -128,7 +134,7 @@ pub(crate) async fn look_up(
     Ok(tables.into_iter().map(describe).collect())
 }
 
-/// Describes a table as the log says it was, with what the catalogs add. `known` is what was known of it before, in case
+/// Describes a table as the log says it was, with what the catalogs and its fingerprint add. `known` is what was known of it before, in case
 /// that it does not exist any more.
 pub(crate) async fn describe_relation(
     client: &Client,
@@ -136,13 +142,17 @@ pub(crate) async fn describe_relation(
     types: &mut TypeMap,
     relation: &Relation,
     known: Option<&TableInfo>,
+    fingerprint: Option<&Fingerprint>,
 ) -> Result<Described> {
     let selection = selection::select(client, &settings.tables).await?;
     if let Some(root) = selection.partitions.get(&relation.oid) {
         return Ok(Described::Partition(*root));
     }
-    let facts = facts::load(client, &[relation.oid]).await?;
-    let facts = facts.first();
+    let mut facts = facts::load(client, &[relation.oid]).await?.pop();
+    if let (Some(facts), Some(fingerprint)) = (&mut facts, fingerprint) {
+        facts.recall(fingerprint);
+    }
+    let facts = facts.as_ref();
     let captured = settings.tables.captures(&relation.namespace, &relation.name);
     // Of a table that is gone and was never read there is nothing to keep up to date.
     if !captured || (facts.is_none() && known.is_none()) {
@@ -150,11 +160,12 @@ pub(crate) async fn describe_relation(
     }
     let declared: Vec<_> = relation.columns.iter().map(|column| (column.type_oid, column.typmod)).collect();
     types.load(client, &declared).await?;
-    match build::from_log(relation, facts, known, settings, types) {
-        Ok(table) => Ok(Described::Captured(table)),
-        Err(error) if is_fault(&error) => Ok(Described::Faulty(error)),
-        Err(error) => Err(error),
-    }
+    let table = match build::from_log(relation, facts, known, settings, types) {
+        Ok(table) => table,
+        Err(error) if is_fault(&error) => return Ok(Described::Faulty(error)),
+        Err(error) => return Err(error),
+    };
+    Ok(Described::Captured(table))
 }
 
 /// Whether the error is one of a table as it is; the other tables can go on.
@@ -201,25 +212,6 @@ impl TableInfo {
         let in_key = |column: &LogColumn| column.place.is_some_and(|place| self.schema.key.contains(&place));
         let carried = |column: &LogColumn| if self.weak_old_rows { in_key(column) } else { column.identity };
         self.log_columns.iter().map(carried).collect()
-    }
-
-    /// With what `imprint` tells of the rows that were there before a column; `Err` is a column of which it tells nothing.
-    pub(crate) fn told(self: &Arc<Self>, imprint: &Imprint, sight: Option<&Sight>) -> Result<Arc<Self>, String> {
-        let mut schema = Arc::clone(&self.schema);
-        for (place, column) in self.schema.columns.iter().enumerate() {
-            let value: Option<Arc<[u8]>> = match imprint.earlier(&column.name, sight) {
-                Earlier::Held => continue,
-                Earlier::Told(value) => value.as_ref().map(|value| Arc::from(value.as_bytes())),
-                Earlier::Untold => return Err(column.name.clone()),
-            };
-            if column.initial_default != value
-                && let Some(column) = Arc::make_mut(&mut schema).columns.get_mut(place)
-            {
-                column.initial_default = value;
-            }
-        }
-        // The same version of the shape stays the same object.
-        if schema == self.schema { Ok(Arc::clone(self)) } else { Ok(Arc::new(Self { schema, ..(**self).clone() })) }
     }
 
     /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon

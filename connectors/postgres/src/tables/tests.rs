@@ -9,7 +9,7 @@ use crate::wire::pgoutput::Message;
 
 async fn describe_all(database: &Database, publication: Option<&Publication>) -> Result<Vec<TableInfo>> {
     let reader = database.reader().await;
-    describe(&reader, &database.settings, publication, &mut TypeMap::default()).await
+    describe(&reader, &database.settings, publication, &mut TypeMap::default(), &BTreeMap::new()).await
 }
 
 /// The table of this name.
@@ -35,7 +35,7 @@ async fn relations(database: &Database) -> Vec<Relation> {
 
 async fn from_log(database: &Database, relation: &Relation, known: Option<&TableInfo>) -> Result<Described> {
     let reader = database.reader().await;
-    describe_relation(&reader, &database.settings, &mut TypeMap::default(), relation, known).await
+    describe_relation(&reader, &database.settings, &mut TypeMap::default(), relation, known, None).await
 }
 
 #[track_caller]
@@ -126,12 +126,12 @@ async fn a_key_column_cannot_be_left_out_other_columns_can() {
         let mut settings = database.settings.clone();
         settings.tables.exclude_columns = vec!["public.t.secret".to_owned()];
         let reader = database.reader().await;
-        let tables = describe(&reader, &settings, None, &mut TypeMap::default()).await.unwrap();
+        let tables = describe(&reader, &settings, None, &mut TypeMap::default(), &BTreeMap::new()).await.unwrap();
         let names: Vec<&str> = tables[0].schema.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(tables[0].projection().as_deref(), Some(&[0, 2][..]));
         settings.tables.exclude_columns = vec!["*.*.a".to_owned()];
-        let error = describe(&reader, &settings, None, &mut TypeMap::default()).await.unwrap_err();
+        let error = describe(&reader, &settings, None, &mut TypeMap::default(), &BTreeMap::new()).await.unwrap_err();
         assert_eq!((error.kind(), error.object()), (ErrorKind::Config, Some("table public.t")), "{error}");
     })
     .await;
@@ -176,10 +176,12 @@ async fn the_catalog_and_the_log_describe_a_table_alike() {
         settings.tables.include = vec!["*.*".to_owned()];
         let reader = database.reader().await;
         let publication = publication::load(&reader, "p").await.unwrap();
-        let known = describe(&reader, &settings, publication.as_ref(), &mut TypeMap::default()).await.unwrap();
+        let known = describe(&reader, &settings, publication.as_ref(), &mut TypeMap::default(), &BTreeMap::new())
+            .await
+            .unwrap();
         let (mut seen, mut partitions) = (0, 0);
         for relation in relations(database).await {
-            let described = describe_relation(&reader, &settings, &mut TypeMap::default(), &relation, None).await;
+            let described = describe_relation(&reader, &settings, &mut TypeMap::default(), &relation, None, None).await;
             match described.unwrap() {
                 Described::Captured(info) => {
                     let known = known.iter().find(|table| table.oid == relation.oid).unwrap();

@@ -3,6 +3,8 @@
 //! Both must give the same value, and the one that the server's binary form (`int8send` and so on) says: another road
 //! than the text that is decoded here.
 
+use std::collections::BTreeMap;
+
 use walbrook_model::{ColumnType, ErrorKind, Row, Value};
 
 use crate::schema::type_map::TypeMap;
@@ -333,7 +335,8 @@ async fn every_type_has_the_same_and_right_value_by_copy_and_by_stream() {
 
 async fn described(database: &Database) -> TableInfo {
     let reader = database.reader().await;
-    let tables = tables::describe(&reader, &database.settings, None, &mut TypeMap::default()).await.unwrap();
+    let tables =
+        tables::describe(&reader, &database.settings, None, &mut TypeMap::default(), &BTreeMap::new()).await.unwrap();
     let [table] = &*tables else { panic!("{} tables", tables.len()) };
     table.clone()
 }

@@ -120,36 +120,3 @@ fn a_replay_stops_at_the_same_change() {
     assert_eq!(since(), since());
     assert_eq!(since().map(Seq::ordinal), Some(2));
 }
-
-#[test]
-fn a_table_whose_values_are_lost_stops_at_once() {
-    let error = || Error::data("rewritten").on("table t10").remedy("read it again");
-    let stop = |assembler: &mut Assembler| {
-        assembler.stop_lost(DEFAULT, schema("t10").table.clone(), Seq::ZERO, error()).unwrap();
-    };
-    // Between transactions, before the log has described it on this connection.
-    let mut idle = Assembler::new(0, Timelines::new(1, Vec::new()), &from_start(), None, LIMITS);
-    stop(&mut idle);
-    stop(&mut idle);
-    let cut = idle.cut(true).unwrap();
-    assert_eq!((told_lost(&cut), cut.boundary.is_some(), idle.is_idle()), (vec![true], true, true));
-    idle.describe(DEFAULT, captured(DEFAULT, Seq::ZERO));
-    push_all(&mut idle, &transaction(vec![insert(DEFAULT, &stored(1, 1, 1))]), &mut Vec::new());
-    let cut = idle.cut(true).unwrap();
-    assert_eq!((cut.changes.len(), told_lost(&cut)), (0, vec![true]));
-    // Inside of one: what was taken before goes out, and both with its end.
-    let mut assembler = assembler(&from_start(), None, LIMITS, Seq::ZERO);
-    let rows = vec![insert(DEFAULT, &stored(1, 1, 1)), insert(DEFAULT, &stored(2, 2, 2))];
-    let messages = transaction(rows);
-    push_all(&mut assembler, &messages[..2], &mut Vec::new());
-    stop(&mut assembler);
-    assert!(assembler.cut(true).is_none());
-    push_all(&mut assembler, &messages[2..], &mut Vec::new());
-    let cut = assembler.cut(true).unwrap();
-    assert_eq!(tables(&cut), [("t10", 1)]);
-    assert_eq!(cut.stopped.iter().map(|stop| stop.since.unwrap().ordinal()).collect::<Vec<_>>(), [2]);
-}
-
-fn told_lost(cut: &Cut) -> Vec<bool> {
-    cut.stopped.iter().map(|stop| stop.lost).collect()
-}

@@ -106,7 +106,7 @@ impl Setup {
     async fn apply_stop(
         &self,
         run: &mut Run,
-        TableStop { table, since, error, bytes, lost }: &TableStop,
+        TableStop { table, since, lost, error, bytes }: &TableStop,
     ) -> Result<()> {
         let Some(since) = *since else {
             let known = run.places.get(table).and_then(|place| run.tables.get(*place));

@@ -1,0 +1,165 @@
+//! Commands that change rows without a change in the log: the table stops, stays stopped, and a new snapshot mends it.
+
+use super::*;
+use crate::accept_gap;
+
+const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)";
+const REWRITE: &str = "ALTER TABLE t ALTER v TYPE int USING v + 100";
+
+/// A source that has read the table and streams.
+async fn streaming(bench: &Bench, sink: &mut Sink) -> PostgresSource {
+    bench.run(TABLE).await;
+    let mut source = started(bench, sink).await;
+    drive(&mut source, sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+    bench.run("INSERT INTO t VALUES (3, 3)").await;
+    drive(&mut source, sink, |sink| sink.has("t", 3)).await;
+    source
+}
+
+async fn check_stopped(source: &mut PostgresSource, sink: &mut Sink, what: &str) {
+    drive(source, sink, |sink| !sink.stopped.is_empty()).await;
+    let stop = &sink.stopped[0];
+    let error = &stop.error;
+    assert!(stop.lost && stop.table.name == "t" && error.kind() == ErrorKind::Data, "{error}");
+    assert!(error.to_string().contains(what) && error.to_string().contains("table public.t"), "{error}");
+    assert!(error.remedy_text().is_some_and(|remedy| remedy.contains("gap accept")));
+}
+
+/// The next start meets it again.
+async fn check_stopped_again(bench: &Bench, sink: &mut Sink, what: &str) {
+    bench.slot_is_free().await;
+    sink.stopped.clear();
+    let mut source = started(bench, sink).await;
+    check_stopped(&mut source, sink, what).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewrite_stops_the_table_before_its_next_row_and_a_new_snapshot_mends_it() {
+    on_servers("rewrite", async |bench| {
+        let mut sink = Sink::default();
+        let mut source = streaming(bench, &mut sink).await;
+        bench.run(&format!("BEGIN; {REWRITE}; INSERT INTO t VALUES (4, 4); COMMIT")).await;
+        check_stopped(&mut source, &mut sink, "column v altered").await;
+        assert!(sink.has("t", 3), "{:?}", sink.tables);
+        drop(source);
+        check_stopped_again(bench, &mut sink, "column v altered").await;
+        bench.slot_is_free().await;
+        let accepted = accept_gap(&bench.settings, sink.durable.as_ref(), "rewritten").await.unwrap();
+        sink.durable = Some(accepted.checkpoint);
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 2).await;
+        bench.check(&sink, "t").await;
+        bench.run("VACUUM FULL t").await;
+        bench.run("INSERT INTO t VALUES (5, 5)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 5)).await;
+        source.stop(sink.durable.clone()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_row_follows_is_noticed_too() {
+    let labels = "ALTER TYPE color RENAME VALUE 'red' TO 'crimson'";
+    let cases = [
+        (REWRITE, "column v altered"),
+        ("ALTER TABLE t ADD c float8 DEFAULT random()", "column c was added"),
+        (labels, "a label of an enum was renamed"),
+    ];
+    for (sql, what) in cases {
+        on_servers("quiet", async |bench| {
+            bench.run("CREATE TYPE color AS ENUM ('red')").await;
+            bench
+                .run("CREATE TABLE t (id int PRIMARY KEY, v int, shade color); INSERT INTO t VALUES (1, 1, 'red')")
+                .await;
+            let mut sink = Sink::default();
+            let mut source = started(bench, &sink).await;
+            drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 1).await;
+            bench.run(sql).await;
+            check_stopped(&mut source, &mut sink, what).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_while_nobody_reads_is_noticed_at_the_start() {
+    on_servers("away", async |bench| {
+        let mut sink = Sink::default();
+        let mut source = streaming(bench, &mut sink).await;
+        source.stop(sink.durable.clone()).await.unwrap();
+        drop(source);
+        bench.run(REWRITE).await;
+        bench.run("INSERT INTO t VALUES (4, 4)").await;
+        check_stopped_again(bench, &mut sink, "column v altered").await;
+        assert!(sink.has("t", 3), "{:?}", sink.tables);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_checkpoint_is_taken_up_as_the_tables_are() {
+    on_servers("older", async |bench| {
+        let mut sink = Sink::default();
+        let mut source = streaming(bench, &mut sink).await;
+        source.stop(sink.durable.clone()).await.unwrap();
+        drop(source);
+        let older = Progress {
+            fingerprints: BTreeMap::new(),
+            ..Progress::from_checkpoint(sink.durable.as_ref().unwrap()).unwrap()
+        };
+        let json = older.to_checkpoint().unwrap().as_str().replace("\"version\":2", "\"version\":1");
+        sink.durable = Some(Checkpoint::new(json));
+        bench.slot_is_free().await;
+        let mut source = started(bench, &sink).await;
+        bench.run("INSERT INTO t VALUES (4, 4)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 4)).await;
+        bench.run(REWRITE).await;
+        check_stopped(&mut source, &mut sink, "column v altered").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_snapshot_the_first_change_is_the_beginning() {
+    on_servers("never", async |bench| {
+        bench.run(TABLE).await;
+        let mut settings = bench.settings.clone();
+        settings.snapshot.mode = SnapshotMode::Never;
+        let mut sink = Sink::default();
+        let mut source = PostgresSource::new(settings);
+        source.start(None).await.unwrap();
+        let streams =
+            |sink: &Sink| sink.durable.as_ref().is_some_and(|durable| durable.as_str().contains("\"stream\""));
+        drive(&mut source, &mut sink, streams).await;
+        bench.run(REWRITE).await;
+        bench.run("INSERT INTO t VALUES (3, 3)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 1)).await;
+        bench.run(REWRITE).await;
+        check_stopped(&mut source, &mut sink, "column v altered").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_default_that_a_rewrite_hides_is_told_all_the_same() {
+    on_servers("hidden", async |bench| {
+        let mut sink = Sink::default();
+        let mut source = streaming(bench, &mut sink).await;
+        bench.run("ALTER TABLE t ADD c int DEFAULT 7").await;
+        let held = |sink: &Sink| {
+            sink.durable.as_ref().is_some_and(|durable| durable.as_str().contains("\"held\":{\"3\":\"7\"}"))
+        };
+        drive(&mut source, &mut sink, held).await;
+        source.stop(sink.durable.clone()).await.unwrap();
+        drop(source);
+        bench.run("VACUUM FULL t").await;
+        bench.slot_is_free().await;
+        let mut source = started(bench, &sink).await;
+        bench.run("INSERT INTO t VALUES (4, 4, 4)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("t", 4)).await;
+        let schema = &sink.streamed().last().unwrap().schema;
+        assert_eq!(schema.columns[2].initial_default.as_deref(), Some(&b"7"[..]));
+        source.stop(sink.durable.clone()).await.unwrap();
+    })
+    .await;
+}
