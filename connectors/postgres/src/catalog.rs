@@ -30,6 +30,9 @@ pub(crate) struct Catalog {
     /// Tables whose rows changed in a way that no change tells.
     untold: HashMap<u32, Fault>,
     members: Members,
+    /// As it was when a table with another shape than before was last described. To look at it locks its tables, so nobody
+    /// looks again while nothing changes: a command that holds a table for long would hold the stream.
+    published: Option<Publication>,
     /// Of [`Self::load`].
     looks: Vec<Look>,
     /// Whether fingerprints changed since [`Self::fingerprints_changed`].
@@ -74,6 +77,7 @@ impl Catalog {
             faults: HashMap::new(),
             untold: HashMap::new(),
             members: Members::default(),
+            published: None,
             looks: Vec::new(),
             changed: false,
             seen: None,
@@ -92,9 +96,10 @@ impl Catalog {
             tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types, known).await?;
         let oids: Vec<u32> = described.iter().filter(|(_, table)| table.is_ok()).map(|(facts, _)| facts.oid).collect();
         self.looks = match &publication {
-            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids).await?,
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids, known).await?,
             None => Vec::new(),
         };
+        self.published = publication;
         self.session = Some(client);
         self.members = members;
         self.faults.clear();
@@ -157,9 +162,13 @@ impl Catalog {
             return Ok(());
         }
         let client = self.session().await?;
-        let publication = self.publication(&client).await?;
-        let looks = match &publication {
-            Some(publication) => fingerprint::look(&client, &self.settings, publication, oids).await?,
+        if self.published.is_none() {
+            self.published = self.publication(&client).await?;
+        }
+        let looks = match &self.published {
+            Some(published) => {
+                fingerprint::look(&client, &self.settings, published, oids, &handed.fingerprints).await?
+            }
             None => Vec::new(),
         };
         self.session = Some(client);
@@ -208,6 +217,13 @@ impl Catalog {
     ) -> Result<Found> {
         let oid = relation.oid;
         let seen = self.sees(xid).await?;
+        if !self.tables.get(&oid).is_some_and(|table| table.same_shape(relation)) {
+            if !seen {
+                return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
+                    .on(format!("table {}.{}", relation.namespace, relation.name)));
+            }
+            self.published = None;
+        }
         self.judge_known(oid, handed).await?;
         if self.untold.contains_key(&oid) {
             return Ok(Found::Entries(Vec::new()));
@@ -219,10 +235,6 @@ impl Catalog {
             .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
         if let Some(table) = known {
             return self.captured(&table.clone(), handed).await;
-        }
-        if !seen {
-            return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
-                .on(format!("table {}.{}", relation.namespace, relation.name)));
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
