@@ -8,6 +8,8 @@ use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
+use crate::connection::error::sqlstate;
+use crate::connection::pins;
 use crate::events;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry, Stopped};
@@ -17,6 +19,9 @@ use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
 use crate::visibility;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
+
+/// SQLSTATE `lock_not_available`.
+const LOCKED: &str = "55P03";
 
 /// The captured tables by number.
 #[derive(Debug)]
@@ -157,10 +162,11 @@ impl Catalog {
             return Ok(());
         }
         let client = self.session().await?;
-        let publication = self.publication(&client).await?;
-        let looks = match &publication {
-            Some(publication) => fingerprint::look(&client, &self.settings, publication, oids).await?,
-            None => Vec::new(),
+        let looks = match self.look(&client, oids).await {
+            Ok(looks) => looks,
+            // The session is given up with its transaction.
+            Err(error) if sqlstate(&error) == Some(LOCKED) => return Ok(()),
+            Err(error) => return Err(error),
         };
         self.session = Some(client);
         for look in looks {
@@ -183,6 +189,18 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Gives up soon where a command holds a table: it may do so for hours, and the other tables go on. The next look
+    /// tells what it did.
+    async fn look(&self, client: &Client, oids: &[u32]) -> Result<Vec<Look>> {
+        client.batch_execute("SET lock_timeout = '200ms'").await.map_err(sql::error)?;
+        let looks = match self.publication(client).await? {
+            Some(publication) => fingerprint::look(client, &self.settings, &publication, oids).await?,
+            None => Vec::new(),
+        };
+        client.batch_execute(pins::LOCK_TIMEOUT).await.map_err(sql::error)?;
+        Ok(looks)
     }
 
     /// Whether tables are read before their changes are handed over.
