@@ -178,6 +178,8 @@ impl Catalog {
             let table = look.table().clone();
             let now = match look.judge(before) {
                 Ok(now) => now,
+                // Other columns are published than before, perhaps: the table is read again.
+                Err(_) if self.reads() && self.members_changed().await? => continue,
                 Err(error) => {
                     self.untold.entry(oid).or_insert(Fault { table, error: Arc::new(error) });
                     continue;
@@ -201,6 +203,13 @@ impl Catalog {
         };
         client.batch_execute(pins::LOCK_TIMEOUT).await.map_err(sql::error)?;
         Ok(looks)
+    }
+
+    async fn members_changed(&mut self) -> Result<bool> {
+        let client = self.session().await?;
+        let now = members(&client, &self.settings.publication).await?;
+        self.session = Some(client);
+        Ok(now != self.members)
     }
 
     /// Whether tables are read before their changes are handed over.
@@ -243,6 +252,11 @@ impl Catalog {
             Described::Faulty(error) => {
                 let table = TableId::new(&relation.namespace, &relation.name);
                 Ok(self.faulty(oid, &Fault { table, error: Arc::new(error) }, handed))
+            }
+            Described::Untold(error) => {
+                let table = TableId::new(&relation.namespace, &relation.name);
+                self.untold.entry(oid).or_insert(Fault { table, error: Arc::new(error) });
+                Ok(Found::Entries(Vec::new()))
             }
             Described::Ignored => Ok(Found::Entries(vec![(oid, Entry::Ignored)])),
             Described::Partition(root) => self.partition(relation, root, handed).await,

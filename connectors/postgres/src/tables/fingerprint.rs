@@ -11,8 +11,8 @@
 //! **A column was added.** What rows from before it have there:
 //!
 //! - The catalogs hold a value for them (`atthasmissing`): that one, however the default changed since.
-//! - They do not, and the table's file is the same: NULL. To give rows anything else, the server has to write them anew or
-//!   to hold the value.
+//! - They do not, and the table's file is the same, or that of some partition: NULL. To give rows anything else, the server
+//!   has to write them anew or to hold the value, and does so in all partitions.
 //! - They do not, and the file is another: unknown. A default like `random()`, a serial, an identity, a stored generated
 //!   column and a constrained domain make the server write the rows anew. Whether the column has a default now proves
 //!   nothing, since it may have been dropped again. A constant default whose value a later `VACUUM FULL` put into the rows
@@ -20,20 +20,30 @@
 //!   reason, both between two looks.
 //! - The catalogs held a value at an earlier look: that one. It is kept with the fingerprint, since it may be gone when the
 //!   log comes to the column.
+//! - A column came and went between two looks: unknown, also of later ones, since the log may speak of it by their name.
+//!   The same where the log names a column that no look ever showed.
 //!
 //! **Values of a column were computed anew** (`ALTER COLUMN .. TYPE .. USING`, `SET EXPRESSION`): the file is another **and**
-//! the catalog's row of the column was written by another transaction. Either alone is harmless: `VACUUM FULL`, `CLUSTER`,
+//! the catalog's row of the column was written by another transaction **and** the heap of long values is another, where there
+//! is one: `ALTER TABLE` makes a new one, a command that only moves rows keeps it. Each alone is harmless: `VACUUM FULL`, `CLUSTER`,
 //! `TRUNCATE` and `SET TABLESPACE` make a new file and leave the rows of columns alone; `RENAME`,
 //! `SET STATISTICS`, `SET DEFAULT`, `SET NOT NULL` and `GRANT` write such a row and leave the file; `ANALYZE` and freezing
 //! touch neither. One exception: `VACUUM FULL` writes the row of a column when it puts the value that the catalogs held into
 //! the rows. But a command that computes values anew always makes the column's default anew as well; if that has kept its
-//! number, the column's values are the same. It is a false alarm if a harmless command of each kind ran between two looks.
+//! number, the column's values are the same. It is a false alarm if a harmless command of each kind ran between two looks, and
+//! the table has no long values.
 //!
-//! **A label of an enum has another name**: the lake holds the old one. New labels and a new order are harmless.
+//! **A label of an enum has another name, or a composite type other fields**: the lake holds the old ones. New labels and a
+//! new order of them are harmless.
+//!
+//! **A name belongs to another column** (dropped and added again, or swapped): to the log it looks as if nothing had happened.
+//! Columns are therefore remembered by the first name that they were seen with, also when they are gone.
 //!
 //! **A column is captured that was left out before**: what its rows had until now was never read.
 //!
-//! Not noticed: a partition that is attached with rows or detached with them, and a composite type that gets a field.
+//! **A partition was attached with rows**: no change brings them. Such a partition is not empty, and it, or a table between
+//! it and the captured one, became a partition by another transaction than the one that made it. It is a false alarm if it
+//! was empty then and got its first rows before the look. Partitions that were detached or dropped only leave rows behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +78,15 @@ pub(crate) struct Fingerprint {
     /// Of the enums that its columns are made of: label -> its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<u32, String>,
+    /// Of the composite types that its columns are made of: type -> the types of its fields.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    fields: BTreeMap<u32, String>,
+    /// As `files` -> the heap of its long values, where there is one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    long: BTreeMap<u32, u32>,
+    /// Column -> the first name that it was seen with. Those that are gone stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    names: BTreeMap<i16, String>,
 }
 
 /// A table as it looks now.
@@ -75,12 +94,15 @@ pub(crate) struct Fingerprint {
 pub(crate) struct Look {
     pub(crate) oid: u32,
     table: TableId,
-    names: BTreeMap<i16, String>,
+    /// Numbers of columns that are gone.
+    dropped: BTreeSet<i16>,
+    /// Partitions that have rows and were tables before -> their names.
+    attached: BTreeMap<u32, TableId>,
     now: Fingerprint,
 }
 
 /// What no change tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Untold {
     /// What a column has in rows from before it.
     Added(i16),
@@ -88,25 +110,35 @@ enum Untold {
     LeftOut(i16),
     /// The values of a column, which were computed anew.
     Computed(i16),
+    /// The values of a column that has the name of another.
+    Replaced(i16),
     /// Which rows have a label that was renamed.
     Renamed,
+    /// The values of a type that has other fields.
+    Fields,
+    /// The rows of a partition.
+    Attached(TableId),
 }
 
+// The row type of a table is made with it, and its inheritance with its attachment.
 const FILES: &str = "\
-    SELECT c.oid, n.nspname::text, c.relname::text, p.oid, p.relfilenode \
+    SELECT c.oid, n.nspname::text, c.relname::text, p.oid, p.relfilenode, p.reltoastrelid, m.nspname::text, \
+        p.relname::text, p.oid <> c.oid AND pg_relation_size(p.oid) > 0 AND EXISTS ( \
+            SELECT FROM pg_partition_ancestors(p.oid) a JOIN pg_inherits i ON i.inhrelid = a.relid \
+            JOIN pg_type r ON r.typrelid = a.relid WHERE a.relid <> c.oid AND i.xmin::text <> r.xmin::text) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL \
         (SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE t.isleaf) part(oid) \
-    JOIN pg_class p ON p.oid = part.oid \
+    JOIN pg_class p ON p.oid = part.oid JOIN pg_namespace m ON m.oid = p.relnamespace \
     WHERE c.oid = ANY($1) AND c.relkind IN ('r', 'p') ORDER BY c.oid, p.oid";
 
 const COLUMNS: &str = "\
     SELECT a.attrelid, a.attnum, a.attname::text, a.attgenerated::text, a.xmin::text::bigint, d.oid, \
         CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
             (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
-             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, a.attisdropped \
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
-    WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped";
+    WHERE a.attrelid = ANY($1) AND a.attnum > 0";
 
 // The types that a value of a column holds: of a domain what it is based on, of an array its elements, of a range its
 // bounds, of a row its fields.
@@ -119,7 +151,12 @@ const LABELS: &str = "\
             UNION ALL SELECT f.atttypid FROM pg_attribute f \
                 WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) i(type) \
         WHERE i.type <> 0) \
-    SELECT u.attrelid, u.attnum, e.oid, e.enumlabel::text FROM used u JOIN pg_enum e ON e.enumtypid = u.type";
+    SELECT u.attrelid, u.attnum, e.oid, e.enumlabel::text, false FROM used u JOIN pg_enum e ON e.enumtypid = u.type \
+    UNION ALL \
+    SELECT u.attrelid, u.attnum, t.oid, string_agg(f.atttypid || ':' || f.atttypmod, ' ' ORDER BY f.attnum), true \
+    FROM used u JOIN pg_type t ON t.oid = u.type AND t.typtype = 'c' \
+    JOIN pg_attribute f ON f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped \
+    GROUP BY u.attrelid, u.attnum, t.oid";
 
 /// Looks at tables. Those that do not exist or are not published are left out: no changes of them will come, and one that is
 /// published again is read again. A session that it fails on is left in a transaction.
@@ -149,12 +186,9 @@ async fn look_at_once(
             continue;
         }
         let table = TableId { schema: row.try_get(1).map_err(sql::error)?, name: row.try_get(2).map_err(sql::error)? };
-        let look = looks.entry(oid).or_insert(Look { oid, table, names: BTreeMap::new(), now: Fingerprint::default() });
-        let (part, file): (u32, u32) = (row.try_get(3).map_err(sql::error)?, row.try_get(4).map_err(sql::error)?);
-        // What has partitions has no file.
-        if file != 0 {
-            look.now.files.insert(part, file);
-        }
+        let empty =
+            || Look { oid, table, dropped: BTreeSet::new(), attached: BTreeMap::new(), now: Fingerprint::default() };
+        looks.entry(oid).or_insert_with(empty).part(&row).map_err(sql::error)?;
     }
     for row in client.query(COLUMNS, &[&oids]).await.map_err(sql::error)? {
         let oid: u32 = row.try_get(0).map_err(sql::error)?;
@@ -167,13 +201,30 @@ async fn look_at_once(
     for row in client.query(LABELS, &[&oids]).await.map_err(sql::error)? {
         let (oid, column): (u32, i16) = (row.try_get(0).map_err(sql::error)?, row.try_get(1).map_err(sql::error)?);
         if let Some(look) = looks.get_mut(&oid).filter(|look| !look.now.left_out.contains(&column)) {
-            look.now.labels.insert(row.try_get(2).map_err(sql::error)?, row.try_get(3).map_err(sql::error)?);
+            let fields: bool = row.try_get(4).map_err(sql::error)?;
+            let shapes = if fields { &mut look.now.fields } else { &mut look.now.labels };
+            shapes.insert(row.try_get(2).map_err(sql::error)?, row.try_get(3).map_err(sql::error)?);
         }
     }
     Ok(looks.into_values().collect())
 }
 
 impl Look {
+    fn part(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
+        let (part, file, long): (u32, u32, u32) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        // What has partitions has no file.
+        if file != 0 {
+            self.now.files.insert(part, file);
+        }
+        if long != 0 {
+            self.now.long.insert(part, long);
+        }
+        if row.try_get(8)? {
+            self.attached.insert(part, TableId { schema: row.try_get(6)?, name: row.try_get(7)? });
+        }
+        Ok(())
+    }
+
     fn column(
         &mut self,
         row: &tokio_postgres::Row,
@@ -181,6 +232,10 @@ impl Look {
         settings: &Postgres,
     ) -> Result<()> {
         let (number, name): (i16, String) = (row.try_get(1).map_err(sql::error)?, row.try_get(2).map_err(sql::error)?);
+        if row.try_get(7).map_err(sql::error)? {
+            self.dropped.insert(number);
+            return Ok(());
+        }
         let written: i64 = row.try_get(4).map_err(sql::error)?;
         let written = u32::try_from(written).map_err(|error| Error::bug("a transaction's number").because(error))?;
         self.now.columns.insert(number, written);
@@ -194,7 +249,7 @@ impl Look {
         if !published(number) || settings.tables.leaves_out(&self.table.schema, &self.table.name, &name) {
             self.now.left_out.insert(number);
         }
-        self.names.insert(number, name);
+        self.now.names.insert(number, name);
         Ok(())
     }
 
@@ -213,14 +268,14 @@ impl Look {
     /// Data if rows changed in a way that no change tells. This is where a table stops for that.
     pub(crate) fn judge(self, before: Option<&Fingerprint>) -> Result<Fingerprint> {
         let Some(before) = before else { return Ok(self.now) };
-        match self.now.untold_since(before) {
-            None => Ok(self.now.and_held(before)),
+        match self.untold_since(before) {
+            None => Ok(self.now.and_kept(before)),
             Some(untold) => Err(self.stop(untold)),
         }
     }
 
     fn stop(&self, untold: Untold) -> Error {
-        let name = |number| self.names.get(&number).map_or("", String::as_str);
+        let name = |number| self.now.names.get(&number).map_or("", String::as_str);
         let what = match untold {
             Untold::Added(number) => format!(
                 "column {} was added and the table rewritten: what earlier rows have there is not in the log",
@@ -233,6 +288,14 @@ impl Look {
                 "the table was rewritten and its column {} altered: which values changed is not in the log",
                 name(number)
             ),
+            Untold::Replaced(number) => format!(
+                "column {} is another one than before: what earlier rows have there is not in the log",
+                name(number)
+            ),
+            Untold::Fields => {
+                "a composite type has other fields: what rows have there now is not in the log".to_owned()
+            }
+            Untold::Attached(part) => format!("partition {part} was attached with rows: they are not in the log"),
             Untold::Renamed => "a label of an enum was renamed: which rows have it is not in the log".to_owned(),
         };
         stop(&self.table, what)
@@ -252,35 +315,75 @@ impl Fingerprint {
         self.held.get(&column).map(|value| value.clone().into_bytes())
     }
 
-    /// With what was held `before`; columns that were read whole hold nothing.
-    fn and_held(mut self, before: &Self) -> Self {
+    /// What is known of the value that earlier rows have in a column of this name, which the catalogs have not any more.
+    /// `None`: no look ever showed it.
+    pub(super) fn remembered(&self, name: &str) -> Option<Option<Vec<u8>>> {
+        let (number, _) = self.names.iter().find(|(_, known)| *known == name)?;
+        Some(self.held(*number))
+    }
+
+    /// With what was held and seen `before`; columns that were read whole hold nothing.
+    fn and_kept(mut self, before: &Self) -> Self {
         self.held.retain(|number, _| !before.columns.contains_key(number) || before.left_out.contains(number));
-        let known = before.held.iter().filter(|(number, _)| self.columns.contains_key(number));
-        self.held.extend(known.map(|(number, value)| (*number, value.clone())));
+        let known = before.held.iter().map(|(number, value)| (*number, value.clone()));
+        self.held.extend(known);
+        self.names.extend(before.names.clone());
         self
     }
 
-    fn untold_since(&self, before: &Self) -> Option<Untold> {
-        let rewritten = before.files.iter().any(|(part, file)| self.files.get(part).is_some_and(|now| now != file));
+    /// Whether `ALTER TABLE` wrote rows anew.
+    fn rewritten_since(&self, before: &Self) -> bool {
+        let rewritten = |(part, file): (&u32, &u32)| {
+            let long = self.long.get(part);
+            let moved = long.is_some() && long == before.long.get(part);
+            self.files.get(part).is_some_and(|now| now != file) && !moved
+        };
+        before.files.iter().any(rewritten)
+    }
+
+    /// Whether rows of before are still where they were.
+    fn in_place_since(&self, before: &Self) -> bool {
+        self.files.is_empty() || before.files.iter().any(|(part, file)| self.files.get(part) == Some(file))
+    }
+}
+
+impl Look {
+    fn untold_since(&self, before: &Fingerprint) -> Option<Untold> {
+        let now = &self.now;
+        let (rewritten, in_place) = (now.rewritten_since(before), now.in_place_since(before));
+        let newest = before.names.keys().chain(before.columns.keys()).max().copied().unwrap_or_default();
+        let came_and_went = |number: i16| self.dropped.iter().any(|dropped| (newest + 1..number).contains(dropped));
         let untold = |(number, written): (&i16, &u32)| {
-            if self.left_out.contains(number) {
+            if now.left_out.contains(number) {
                 return None;
             }
+            let name = now.names.get(number);
+            let of_another =
+                |(known, of): (&i16, &String)| known != number && Some(of) == name && !before.left_out.contains(known);
+            if before.names.iter().any(of_another) {
+                return Some(Untold::Replaced(*number));
+            }
             let Some(known) = before.columns.get(number) else {
-                return (rewritten && !self.held.contains_key(number)).then_some(Untold::Added(*number));
+                let told = now.held.contains_key(number) || in_place;
+                return (!told || came_and_went(*number)).then_some(Untold::Added(*number));
             };
             if before.left_out.contains(number) {
                 return Some(Untold::LeftOut(*number));
             }
-            let default = self.defaults.get(number);
+            let default = now.defaults.get(number);
             let kept = default.is_some() && default == before.defaults.get(number);
             (rewritten && written != known && !kept).then_some(Untold::Computed(*number))
         };
-        let renamed = || {
-            let other = |(label, name): (&u32, &String)| before.labels.get(label).is_some_and(|known| known != name);
-            self.labels.iter().any(other).then_some(Untold::Renamed)
+        let other = |shapes: &BTreeMap<u32, String>, known: &BTreeMap<u32, String>| {
+            shapes.iter().any(|(shape, text)| known.get(shape).is_some_and(|known| known != text))
         };
-        self.columns.iter().find_map(untold).or_else(renamed)
+        let attached = || self.attached.iter().find(|(part, _)| !before.files.contains_key(*part));
+        now.columns
+            .iter()
+            .find_map(untold)
+            .or_else(|| other(&now.labels, &before.labels).then_some(Untold::Renamed))
+            .or_else(|| other(&now.fields, &before.fields).then_some(Untold::Fields))
+            .or_else(|| attached().map(|(_, name)| Untold::Attached(name.clone())))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 use walbrook_config::Postgres;
-use walbrook_model::{Error, ErrorKind, Result, TableId, TableSchema};
+use walbrook_model::{Column, Error, ErrorKind, Result, TableId, TableSchema};
 
 use self::facts::Facts;
 use self::fingerprint::Fingerprint;
@@ -70,6 +70,8 @@ pub(crate) enum Described {
     Partition(u32),
     /// A captured table whose rows cannot be captured as they are.
     Faulty(Error),
+    /// A captured table with a column of which nobody knows what earlier rows have there.
+    Untold(Error),
     /// A table that is not captured.
     Ignored,
 }
@@ -165,7 +167,14 @@ pub(crate) async fn describe_relation(
         Err(error) if is_fault(&error) => return Ok(Described::Faulty(error)),
         Err(error) => return Err(error),
     };
-    Ok(Described::Captured(table))
+    let Some((facts, fingerprint)) = facts.zip(fingerprint) else { return Ok(Described::Captured(table)) };
+    Ok(match table.with_gone_columns(facts, fingerprint) {
+        Ok(table) => Described::Captured(table),
+        Err(column) => Described::Untold(fingerprint::stop(
+            &facts.id,
+            format!("column {column} was added and is gone again: what earlier rows have there is not in the log"),
+        )),
+    })
 }
 
 /// Whether the error is one of a table as it is; the other tables can go on.
@@ -212,6 +221,24 @@ impl TableInfo {
         let in_key = |column: &LogColumn| column.place.is_some_and(|place| self.schema.key.contains(&place));
         let carried = |column: &LogColumn| if self.weak_old_rows { in_key(column) } else { column.identity };
         self.log_columns.iter().map(carried).collect()
+    }
+
+    /// The catalogs say nothing of a column that was dropped or renamed since the log was written: its fingerprint may.
+    /// `Err` is a column that no look ever showed.
+    fn with_gone_columns(mut self, facts: &Facts, fingerprint: &Fingerprint) -> Result<Self, String> {
+        let gone = |column: &&Column| facts.columns.iter().all(|known| known.name != column.name);
+        let mut values = Vec::new();
+        for column in self.schema.columns.iter().filter(gone) {
+            let value = fingerprint.remembered(&column.name).ok_or_else(|| column.name.clone())?;
+            values.extend(value.map(|value| (column.name.clone(), value)));
+        }
+        for (name, value) in values {
+            let mut columns = Arc::make_mut(&mut self.schema).columns.iter_mut();
+            if let Some(column) = columns.find(|column| column.name == name) {
+                column.initial_default = Some(value.into());
+            }
+        }
+        Ok(self)
     }
 
     /// Why the log cannot hold updates and deletes of the table, and what mends it. The server refuses them then, as soon
