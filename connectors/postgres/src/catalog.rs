@@ -8,6 +8,8 @@ use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::checkpoint::Progress;
+use crate::connection::error::sqlstate;
+use crate::connection::pins;
 use crate::events;
 use crate::publication::{self, Publication};
 use crate::relations::{Captured, Entry, Stopped};
@@ -17,6 +19,9 @@ use crate::tables::fingerprint::{self, Fingerprint, Look};
 use crate::tables::{self, Described, TableInfo};
 use crate::visibility;
 use crate::wire::pgoutput::{Relation, ReplicaIdentity};
+
+/// SQLSTATE `lock_not_available`.
+const LOCKED: &str = "55P03";
 
 /// The captured tables by number.
 #[derive(Debug)]
@@ -162,14 +167,11 @@ impl Catalog {
             return Ok(());
         }
         let client = self.session().await?;
-        if self.published.is_none() {
-            self.published = self.publication(&client).await?;
-        }
-        let looks = match &self.published {
-            Some(published) => {
-                fingerprint::look(&client, &self.settings, published, oids, &handed.fingerprints).await?
-            }
-            None => Vec::new(),
+        let looks = match self.look(&client, oids, &handed.fingerprints).await {
+            Ok(looks) => looks,
+            // The session is given up with its transaction.
+            Err(error) if sqlstate(&error) == Some(LOCKED) => return Ok(()),
+            Err(error) => return Err(error),
         };
         self.session = Some(client);
         for look in looks {
@@ -194,6 +196,21 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Where it has to ask what waits for a lock, it gives up soon: a command may hold a table for hours, and the other
+    /// tables go on. The next look tells what it did.
+    async fn look(&mut self, client: &Client, oids: &[u32], known: &BTreeMap<u32, Fingerprint>) -> Result<Vec<Look>> {
+        client.batch_execute("SET lock_timeout = '200ms'").await.map_err(sql::error)?;
+        if self.published.is_none() {
+            self.published = self.publication(client).await?;
+        }
+        let looks = match &self.published {
+            Some(published) => fingerprint::look(client, &self.settings, published, oids, known).await?,
+            None => Vec::new(),
+        };
+        client.batch_execute(pins::LOCK_TIMEOUT).await.map_err(sql::error)?;
+        Ok(looks)
     }
 
     async fn members_changed(&mut self) -> Result<bool> {

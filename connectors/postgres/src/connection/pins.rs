@@ -40,6 +40,9 @@ const PINS: &[(&str, &str)] = &[
     ("application_name", "walbrook"),
 ];
 
+/// Sets what a session of SQL has.
+pub(crate) const LOCK_TIMEOUT: &str = "SET lock_timeout = '10s'";
+
 const SQL_PINS: &[(&str, &str)] = &[
     // A read that waits for an exclusive lock gives way instead of queueing for ever.
     ("lock_timeout", "10s"),

@@ -337,11 +337,9 @@ impl Fingerprint {
         self.held.get(&column).map(|value| value.clone().into_bytes())
     }
 
-    /// What is known of the value that earlier rows have in a column of this name, which the catalogs have not any more.
-    /// `None`: no look ever showed it.
-    pub(super) fn remembered(&self, name: &str) -> Option<Option<Vec<u8>>> {
-        let (number, _) = self.names.iter().find(|(_, known)| *known == name)?;
-        Some(self.held(*number))
+    /// The column that first had this name; `None` if no look ever showed it.
+    pub(super) fn column(&self, name: &str) -> Option<i16> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
     }
 
     /// With what was held and seen `before`; columns that were read whole hold nothing.

@@ -229,8 +229,8 @@ impl TableInfo {
         let gone = |column: &&Column| facts.columns.iter().all(|known| known.name != column.name);
         let mut values = Vec::new();
         for column in self.schema.columns.iter().filter(gone) {
-            let value = fingerprint.remembered(&column.name).ok_or_else(|| column.name.clone())?;
-            values.extend(value.map(|value| (column.name.clone(), value)));
+            let number = fingerprint.column(&column.name).ok_or_else(|| column.name.clone())?;
+            values.extend(fingerprint.held(number).map(|value| (column.name.clone(), value)));
         }
         for (name, value) in values {
             let mut columns = Arc::make_mut(&mut self.schema).columns.iter_mut();

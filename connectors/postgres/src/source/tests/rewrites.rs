@@ -1,7 +1,7 @@
 //! Commands that change rows without a change in the log: the table stops, stays stopped, and a new snapshot mends it.
 
 use super::*;
-use crate::accept_gap;
+use crate::{accept_gap, sql};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)";
 const REWRITE: &str = "ALTER TABLE t ALTER v TYPE int USING v + 100";
@@ -228,6 +228,27 @@ async fn a_default_that_a_rewrite_hides_is_told_all_the_same() {
         let schema = &sink.streamed().last().unwrap().schema;
         assert_eq!(schema.columns[2].initial_default.as_deref(), Some(&b"7"[..]));
         source.stop(sink.durable.clone()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_a_command_holds_does_not_hold_up_the_others() {
+    on_servers("held", async |bench| {
+        bench.run("CREATE TABLE other (id int PRIMARY KEY)").await;
+        let mut sink = Sink::default();
+        let mut source = streaming(bench, &mut sink).await;
+        let holder = sql::connect(&bench.settings).await.unwrap();
+        holder.batch_execute("BEGIN READ WRITE; LOCK TABLE public.t IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let begun = std::time::Instant::now();
+        drive(&mut source, &mut sink, |_| begun.elapsed().as_secs() >= 4).await;
+        let begun = std::time::Instant::now();
+        bench.run("INSERT INTO other VALUES (1)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("other", 1)).await;
+        assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+        holder.batch_execute("COMMIT").await.unwrap();
+        bench.run(REWRITE).await;
+        check_stopped(&mut source, &mut sink, "column v altered").await;
     })
     .await;
 }
