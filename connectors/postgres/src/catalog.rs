@@ -35,6 +35,9 @@ pub(crate) struct Catalog {
     /// Tables whose rows changed in a way that no change tells.
     untold: HashMap<u32, Fault>,
     members: Members,
+    /// As it was when a table with another shape than before was last described. To look at it locks its tables, so nobody
+    /// looks again while nothing changes: a command that holds a table for long would hold the stream.
+    published: Option<Publication>,
     /// Of [`Self::load`].
     looks: Vec<Look>,
     /// Whether fingerprints changed since [`Self::fingerprints_changed`].
@@ -79,6 +82,7 @@ impl Catalog {
             faults: HashMap::new(),
             untold: HashMap::new(),
             members: Members::default(),
+            published: None,
             looks: Vec::new(),
             changed: false,
             seen: None,
@@ -97,9 +101,10 @@ impl Catalog {
             tables::describe_each(&client, &self.settings, publication.as_ref(), &mut self.types, known).await?;
         let oids: Vec<u32> = described.iter().filter(|(_, table)| table.is_ok()).map(|(facts, _)| facts.oid).collect();
         self.looks = match &publication {
-            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids).await?,
+            Some(publication) => fingerprint::look(&client, &self.settings, publication, &oids, known).await?,
             None => Vec::new(),
         };
+        self.published = publication;
         self.session = Some(client);
         self.members = members;
         self.faults.clear();
@@ -162,7 +167,7 @@ impl Catalog {
             return Ok(());
         }
         let client = self.session().await?;
-        let looks = match self.look(&client, oids).await {
+        let looks = match self.look(&client, oids, &handed.fingerprints).await {
             Ok(looks) => looks,
             // The session is given up with its transaction.
             Err(error) if sqlstate(&error) == Some(LOCKED) => return Ok(()),
@@ -193,12 +198,15 @@ impl Catalog {
         Ok(())
     }
 
-    /// Gives up soon where a command holds a table: it may do so for hours, and the other tables go on. The next look
-    /// tells what it did.
-    async fn look(&self, client: &Client, oids: &[u32]) -> Result<Vec<Look>> {
+    /// Where it has to ask what waits for a lock, it gives up soon: a command may hold a table for hours, and the other
+    /// tables go on. The next look tells what it did.
+    async fn look(&mut self, client: &Client, oids: &[u32], known: &BTreeMap<u32, Fingerprint>) -> Result<Vec<Look>> {
         client.batch_execute("SET lock_timeout = '200ms'").await.map_err(sql::error)?;
-        let looks = match self.publication(client).await? {
-            Some(publication) => fingerprint::look(client, &self.settings, &publication, oids).await?,
+        if self.published.is_none() {
+            self.published = self.publication(client).await?;
+        }
+        let looks = match &self.published {
+            Some(published) => fingerprint::look(client, &self.settings, published, oids, known).await?,
             None => Vec::new(),
         };
         client.batch_execute(pins::LOCK_TIMEOUT).await.map_err(sql::error)?;
@@ -226,6 +234,13 @@ impl Catalog {
     ) -> Result<Found> {
         let oid = relation.oid;
         let seen = self.sees(xid).await?;
+        if !self.tables.get(&oid).is_some_and(|table| table.same_shape(relation)) {
+            if !seen {
+                return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
+                    .on(format!("table {}.{}", relation.namespace, relation.name)));
+            }
+            self.published = None;
+        }
         self.judge_known(oid, handed).await?;
         if self.untold.contains_key(&oid) {
             return Ok(Found::Entries(Vec::new()));
@@ -237,10 +252,6 @@ impl Catalog {
             .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
         if let Some(table) = known {
             return self.captured(&table.clone(), handed).await;
-        }
-        if !seen {
-            return Err(Error::transient("the transaction that the log describes a table in is not visible yet")
-                .on(format!("table {}.{}", relation.namespace, relation.name)));
         }
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);

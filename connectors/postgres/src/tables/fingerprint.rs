@@ -96,7 +96,7 @@ pub(crate) struct Look {
     table: TableId,
     /// Numbers of columns that are gone.
     dropped: BTreeSet<i16>,
-    /// Partitions that have rows and were tables before -> their names.
+    /// Partitions that were tables before -> their names.
     attached: BTreeMap<u32, TableId>,
     now: Fingerprint,
 }
@@ -120,22 +120,30 @@ enum Untold {
     Attached(TableId),
 }
 
-// The row type of a table is made with it, and its inheritance with its attachment.
+// The row type of a table is made with it, and its inheritance with its attachment. Nothing here waits for a lock on a table:
+// the server's own functions for partitions would.
 const FILES: &str = "\
+    WITH RECURSIVE part(root, oid) AS ( \
+        SELECT oid, oid FROM unnest($1::oid[]) oid \
+        UNION SELECT part.root, i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid \
+            JOIN pg_class k ON k.oid = i.inhrelid AND k.relispartition) \
     SELECT c.oid, n.nspname::text, c.relname::text, p.oid, p.relfilenode, p.reltoastrelid, m.nspname::text, \
-        p.relname::text, p.oid <> c.oid AND pg_relation_size(p.oid) > 0 AND EXISTS ( \
+        p.relname::text, p.oid <> c.oid AND EXISTS ( \
             SELECT FROM pg_partition_ancestors(p.oid) a JOIN pg_inherits i ON i.inhrelid = a.relid \
             JOIN pg_type r ON r.typrelid = a.relid WHERE a.relid <> c.oid AND i.xmin::text <> r.xmin::text) \
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL \
-        (SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE t.isleaf) part(oid) \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN part ON part.root = c.oid \
     JOIN pg_class p ON p.oid = part.oid JOIN pg_namespace m ON m.oid = p.relnamespace \
     WHERE c.oid = ANY($1) AND c.relkind IN ('r', 'p') ORDER BY c.oid, p.oid";
 
 const COLUMNS: &str = "\
+    WITH RECURSIVE part(root, oid) AS ( \
+        SELECT oid, oid FROM unnest($1::oid[]) oid \
+        UNION SELECT part.root, i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid \
+            JOIN pg_class k ON k.oid = i.inhrelid AND k.relispartition) \
     SELECT a.attrelid, a.attnum, a.attname::text, a.attgenerated::text, a.xmin::text::bigint, d.oid, \
         CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
-            (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
-             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, a.attisdropped \
+            (SELECT p.attmissingval::text FROM part l JOIN pg_attribute p ON p.attrelid = l.oid \
+             WHERE l.root = c.oid AND p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, a.attisdropped \
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0";
@@ -159,16 +167,30 @@ const LABELS: &str = "\
     GROUP BY u.attrelid, u.attnum, t.oid";
 
 /// Looks at tables. Those that do not exist or are not published are left out: no changes of them will come, and one that is
-/// published again is read again. A session that it fails on is left in a transaction.
+/// published again is read again. A session that it fails on is left in a transaction. Waits for no lock, but for that of a
+/// partition that was attached since `known`.
 pub(crate) async fn look(
     client: &Client,
     settings: &Postgres,
     publication: &Publication,
     oids: &[u32],
+    known: &BTreeMap<u32, Fingerprint>,
 ) -> Result<Vec<Look>> {
     // A file from before a command and columns from after it would hide the command for good.
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(sql::error)?;
-    let looks = look_at_once(client, settings, publication, oids).await?;
+    let mut looks = look_at_once(client, settings, publication, oids).await?;
+    for look in &mut looks {
+        let Some(before) = known.get(&look.oid) else { continue };
+        let attached: Vec<u32> =
+            look.attached.keys().filter(|part| !before.files.contains_key(*part)).copied().collect();
+        for part in attached {
+            const EMPTY: &str = "SELECT coalesce(pg_relation_size($1::oid), 0) = 0";
+            let row = client.query_one(EMPTY, &[&part]).await.map_err(sql::error)?;
+            if row.try_get(0).map_err(sql::error)? {
+                look.attached.remove(&part);
+            }
+        }
+    }
     client.batch_execute("COMMIT").await.map_err(sql::error)?;
     Ok(looks)
 }

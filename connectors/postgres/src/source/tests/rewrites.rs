@@ -132,6 +132,38 @@ async fn a_column_that_is_published_from_now_on_is_read() {
     .await;
 }
 
+/// A command may hold a table for hours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_locked_holds_nothing() {
+    on_servers("locked", async |bench| {
+        bench.run("CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)").await;
+        bench.run("CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)").await;
+        bench.run("CREATE TABLE u (id int PRIMARY KEY)").await;
+        let mut sink = Sink::default();
+        bench.run(TABLE).await;
+        let mut source = started(bench, &sink).await;
+        drive(&mut source, &mut sink, |sink| sink.count(Op::SnapshotEnd) == 3).await;
+        // A start needs the tables.
+        bench.run("INSERT INTO u VALUES (0)").await;
+        drive(&mut source, &mut sink, |sink| sink.has("u", 1)).await;
+        let other = connect(&bench.settings, &bench.settings.database).await;
+        run(&other, "BEGIN; LOCK TABLE t, p IN ACCESS EXCLUSIVE MODE").await;
+        for n in 1..=4 {
+            let begun = Instant::now();
+            bench.run(&format!("INSERT INTO u VALUES ({n})")).await;
+            drive(&mut source, &mut sink, |sink| sink.has("u", n + 1)).await;
+            assert!(begun.elapsed() < Duration::from_secs(2), "{n}: {:?}", begun.elapsed());
+            drive_for(&mut source, &mut sink, Duration::from_millis(700)).await;
+            if n == 2 {
+                bench.kill_walsender().await;
+            }
+        }
+        source.stop(sink.durable.clone()).await.unwrap();
+        run(&other, "ROLLBACK").await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_checkpoint_is_taken_up_as_the_tables_are() {
     on_servers("older", async |bench| {
