@@ -233,7 +233,7 @@ impl Of<'_> {
         match self.settings.time {
             TimeMode::Logical => {
                 let schema = Schema::named(Kind::Int64, name::MICRO_TIMESTAMP).logical(logical::LOCAL_MICROS);
-                (schema, Conversion::Instant)
+                (schema.parameter(name::INFINITY, i64::MAX.to_string()), Conversion::Instant)
             }
             TimeMode::Adaptive | TimeMode::AdaptiveTimeMicroseconds if self.digits() <= 3 => {
                 unit(name::TIMESTAMP, 1000)

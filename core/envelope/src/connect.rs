@@ -134,6 +134,8 @@ pub(crate) mod name {
     pub(crate) const POINT: &str = "io.debezium.data.geometry.Point";
     /// An instant in microseconds: ours, where Debezium has text only.
     pub(crate) const INSTANT: &str = "walbrook.MicroInstant";
+    /// The parameter of a timestamp whose infinity is the largest number, not Debezium's.
+    pub(crate) const INFINITY: &str = "walbrook.infinity";
     pub(crate) const PRECISION: &str = "connect.decimal.precision";
 }
 

@@ -12,6 +12,7 @@ mod columns;
 mod connect;
 mod connect_schema;
 mod decimal;
+mod decode;
 mod defaults;
 mod encode;
 mod facts;
@@ -26,10 +27,12 @@ mod source;
 mod sql_type;
 mod table;
 mod text;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use decode::{Decoded, Incoming, TableReader};
 pub use facts::ColumnFacts;
 pub use messages::{Message, Messages};
 pub use settings::{
@@ -38,3 +41,4 @@ pub use settings::{
 };
 pub use source::{Origin, SnapshotMarker, SourceInfo, TransactionBlock};
 pub use table::{Context, SchemaIds, TableEnvelope};
+pub use wire::split_wire_header;

@@ -143,7 +143,8 @@ pub struct Settings {
     pub transactions: bool,
     /// Headers `__debezium.context.*`.
     pub context_headers: bool,
-    /// JSON without schemas: a header with the table's shape, without which nobody can read types back.
+    /// JSON: a header with the table's shape wherever the message does not bring its schemas along. Without it nobody can
+    /// read types back.
     pub shape_header: bool,
 }
 

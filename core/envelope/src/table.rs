@@ -24,6 +24,7 @@ use crate::settings::{Compat, Format, NameAdjustment, Settings};
 use crate::source::{self, Names, Origin, SourceInfo, TransactionBlock};
 use crate::sql_type::SqlType;
 use crate::text::{Alphabet, base64};
+use crate::wire::write_wire_header;
 use crate::{columns, defaults, headers, names, schemas};
 
 /// Schemas and encoder of one version of a table.
@@ -184,6 +185,7 @@ impl TableEnvelope {
             for (name, range) in headers {
                 out.repeat(name, range);
             }
+            self.push_shape(Format::JsonWithSchemas, out);
             push_number(out, headers::COMMITTED_AT, change.committed_at_us);
             out.finish(tombstone_from, key, None);
         }
@@ -244,11 +246,20 @@ impl TableEnvelope {
                 }
             });
         }
-        if self.settings.format == Format::Json && self.settings.shape_header {
-            out.header(headers::SHAPE, |buffer| buffer.extend_from_slice(&self.shape));
+        self.push_shape(Format::Json, out);
+        if change.key_row().is_none() {
+            // A message without a key does not bring the key's schema along.
+            self.push_shape(Format::JsonWithSchemas, out);
         }
         if !self.initial.is_empty() {
             out.header(headers::INITIAL, |buffer| buffer.extend_from_slice(&self.initial));
+        }
+    }
+
+    /// The table's shape, if messages are of this format.
+    fn push_shape(&self, format: Format, out: &mut Messages) {
+        if self.settings.format == format && self.settings.shape_header {
+            out.header(headers::SHAPE, |buffer| buffer.extend_from_slice(&self.shape));
         }
     }
 
@@ -291,7 +302,7 @@ impl TableEnvelope {
         let Some(texts) = &self.key_text else { return Ok(None) };
         let (range, written) = out.part(|buffer| match self.settings.format {
             Format::Avro => {
-                wire_header(id, buffer);
+                write_wire_header(id, buffer);
                 row::write(&self.key, &self.schema, row, Image::After, &mut AvroOut(buffer))
             }
             format => framed(format, texts, buffer, |buffer| {
@@ -305,7 +316,7 @@ impl TableEnvelope {
     fn write_value(&self, change: &Change, context: &Context<'_>, buffer: &mut Vec<u8>) -> Result<()> {
         match self.settings.format {
             Format::Avro => {
-                wire_header(context.ids.value, buffer);
+                write_wire_header(context.ids.value, buffer);
                 self.write_envelope(change, context, &mut AvroOut(buffer))
             }
             format => framed(format, &self.value_text, buffer, |buffer| {
@@ -439,12 +450,6 @@ fn envelope_schema(name: String, row: Schema) -> Schema {
         Field::new("ts_ns", long()),
     ];
     Schema::record(name, Some(2), fields)
-}
-
-/// A zero byte, and the schema's id in four.
-pub(crate) fn wire_header(id: u32, out: &mut Vec<u8>) {
-    out.push(0);
-    out.extend_from_slice(&id.to_be_bytes());
 }
 
 /// The payload, or `{"schema":..,"payload":..}`.
