@@ -15,6 +15,7 @@ mod decimal;
 mod decode;
 mod defaults;
 mod encode;
+mod events;
 mod facts;
 pub mod headers;
 mod hstore;
@@ -33,6 +34,7 @@ mod wire;
 mod tests;
 
 pub use decode::{Decoded, Incoming, TableReader};
+pub use events::{EventEnvelope, EventKind, LogicalMessage, TransactionBorder};
 pub use facts::ColumnFacts;
 pub use messages::{Message, Messages};
 pub use settings::{

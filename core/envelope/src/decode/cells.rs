@@ -3,7 +3,7 @@
 //! [`DecodeCell`] is a plain function, so there is one for each form, notation and kind (a value, a list, a list with
 //! nulls), made by the compiler from [`read`].
 
-use walbrook_model::{ColumnType, DecodeCell, Decimal, Error, Result, Value};
+use walbrook_model::{ColumnType, Decimal, DecodeCell, Error, Result, Value};
 
 use super::avro::AvroIn;
 use super::input::{Input, malformed};
@@ -36,9 +36,31 @@ pub(crate) fn decoder(notation: Notation, form: Form, is_list: bool, nullable_el
         };
     }
     pick!(
-        Bool, Int, Float32, Float64, Text, Bytes, UuidText, Decimal, Days, DateText, TimeMillis, TimeMicros, TimeNanos,
-        TimeText, TimestampMillis, TimestampMicros, TimestampNanos, TimestampText, Micros, InstantMillis, InstantText,
-        VariableScale, Point, Map, Duration
+        Bool,
+        Int,
+        Float32,
+        Float64,
+        Text,
+        Bytes,
+        UuidText,
+        Decimal,
+        Days,
+        DateText,
+        TimeMillis,
+        TimeMicros,
+        TimeNanos,
+        TimeText,
+        TimestampMillis,
+        TimestampMicros,
+        TimestampNanos,
+        TimestampText,
+        Micros,
+        InstantMillis,
+        InstantText,
+        VariableScale,
+        Point,
+        Map,
+        Duration
     )
 }
 

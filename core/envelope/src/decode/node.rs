@@ -80,7 +80,8 @@ impl Node {
 /// # Errors
 /// [`walbrook_model::ErrorKind::Data`] if it is none.
 pub(crate) fn from_avro(text: &str) -> Result<Node> {
-    let json: Json = serde_json::from_str(text).map_err(|error| Error::data("an Avro schema is no JSON").because(error))?;
+    let json: Json =
+        serde_json::from_str(text).map_err(|error| Error::data("an Avro schema is no JSON").because(error))?;
     let mut parser = Avro { named: Vec::new(), open: Vec::new(), nodes: 0 };
     parser.node(&json, "", 0).ok_or_else(|| Error::data("an Avro schema is not understood"))
 }
@@ -108,8 +109,12 @@ impl Avro {
                 let ty = object.get("type")?;
                 let mut node = match ty.as_str() {
                     Some("record") => return self.record(json, namespace, depth),
-                    Some("array") => Node::plain(Kind::List(Box::new(self.node(object.get("items")?, namespace, depth + 1)?))),
-                    Some("map") => Node::plain(Kind::Map(Box::new(self.node(object.get("values")?, namespace, depth + 1)?))),
+                    Some("array") => {
+                        Node::plain(Kind::List(Box::new(self.node(object.get("items")?, namespace, depth + 1)?)))
+                    }
+                    Some("map") => {
+                        Node::plain(Kind::Map(Box::new(self.node(object.get("values")?, namespace, depth + 1)?)))
+                    }
                     Some("fixed") => {
                         let size = usize::try_from(object.get("size")?.as_u64()?).ok()?;
                         self.define(object, namespace, Node::plain(Kind::Fixed(size)))
@@ -150,11 +155,13 @@ impl Avro {
 
     /// A name that was defined before; a record inside itself is no table's.
     fn named(&mut self, name: &str, namespace: &str) -> Option<Node> {
-        let full = if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") };
+        let full =
+            if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") };
         if self.open.contains(&full) {
             return None;
         }
-        let found = self.named.iter().find(|(known, _)| *known == full || *known == name).map(|(_, node)| node.clone())?;
+        let found =
+            self.named.iter().find(|(known, _)| *known == full || *known == name).map(|(_, node)| node.clone())?;
         self.nodes += size(&found);
         (self.nodes <= NODES_MAX).then_some(found)
     }

@@ -41,7 +41,8 @@ pub(crate) fn seq(place: &Place) -> Result<Seq> {
 
 #[cold]
 fn unplaced() -> Error {
-    Error::data("a message has no position in its source block").remedy("only topics of its PostgreSQL connector are read")
+    Error::data("a message has no position in its source block")
+        .remedy("only topics of its PostgreSQL connector are read")
 }
 
 /// The two numbers of a sequence.

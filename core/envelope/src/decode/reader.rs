@@ -180,7 +180,8 @@ impl TableReader {
 
     /// A change of which a message without a value tells.
     fn bare(&mut self, message: &Incoming<'_>, op: Op, seq: Seq) -> Result<Change> {
-        let committed_at_us = message.number(headers::COMMITTED_AT).ok_or_else(|| Error::data("a header is missing"))?;
+        let committed_at_us =
+            message.number(headers::COMMITTED_AT).ok_or_else(|| Error::data("a header is missing"))?;
         let initial = message.header(headers::INITIAL);
         let schema = self.schema_of(self.table.clone(), initial)?;
         Ok(Change { op, schema, before: None, after: None, seq, committed_at_us })
@@ -526,13 +527,7 @@ impl ColumnReader {
     }
 }
 
-fn rewrite<'a, I: Input<'a>, E: Emit>(
-    eager: Eager,
-    list: bool,
-    nulls: bool,
-    mut input: I,
-    out: &mut E,
-) -> Result<()> {
+fn rewrite<'a, I: Input<'a>, E: Emit>(eager: Eager, list: bool, nulls: bool, mut input: I, out: &mut E) -> Result<()> {
     let text = |input: &mut I| {
         let bytes = input.bytes()?;
         let text = match eager {

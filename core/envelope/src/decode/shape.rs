@@ -106,9 +106,7 @@ fn named(semantic: &str, node: &Node) -> Option<Meaning> {
         (name::TIME | name::CONNECT_TIME, Kind::Int32) => new(ColumnType::Time, Form::TimeMillis),
         (name::MICRO_TIME, Kind::Int64) => new(ColumnType::Time, Form::TimeMicros),
         (name::NANO_TIME, Kind::Int64) => new(ColumnType::Time, Form::TimeNanos),
-        (name::TIMESTAMP | name::CONNECT_TIMESTAMP, Kind::Int64) => {
-            new(ColumnType::Timestamp, Form::TimestampMillis)
-        }
+        (name::TIMESTAMP | name::CONNECT_TIMESTAMP, Kind::Int64) => new(ColumnType::Timestamp, Form::TimestampMillis),
         (name::MICRO_TIMESTAMP, Kind::Int64) if node.parameter(name::INFINITY).is_some() => {
             new(ColumnType::Timestamp, Form::Micros)
         }

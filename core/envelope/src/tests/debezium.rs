@@ -125,6 +125,28 @@ fn messages_are_the_same() {
     }
 }
 
+#[test]
+fn other_events_are_the_same() {
+    for run in &RUNS {
+        let recorded = Recorded::new(run);
+        let mut checked = [0; 3];
+        for message in recorded.all["messages"].as_array().unwrap() {
+            let kind = match message["topic"].as_str().unwrap() {
+                "pre.message" => EventKind::LogicalMessages,
+                "pre.transaction" => EventKind::Transactions,
+                "__debezium-heartbeat.pre" => EventKind::Heartbeats,
+                _ => continue,
+            };
+            checked[kind as usize] += 1;
+            for format in [Format::Avro, Format::Json, Format::JsonWithSchemas] {
+                recorded.compare_event(kind, format, message);
+            }
+        }
+        assert!(checked[0] == 3 && checked[2] == 1, "{checked:?}");
+        assert_eq!(checked[1] > 20, (run.settings)(Format::Json).transactions, "{checked:?}");
+    }
+}
+
 /// A table of the recording.
 struct Table {
     name: String,
@@ -184,14 +206,7 @@ impl Recorded {
                 labels: column["labels"].as_array().map(|labels| labels.iter().filter_map(text).collect()),
             })
             .collect();
-        let info = SourceInfo {
-            version: "3.6.1.Final".to_owned(),
-            connector: "postgresql".to_owned(),
-            database: "shapes".to_owned(),
-            task: "0".to_owned(),
-            run: "run".to_owned(),
-        };
-        TableEnvelope::new(&Arc::new((self.settings)(format)), &Arc::new(info), &table.schema(), &facts)
+        TableEnvelope::new(&Arc::new((self.settings)(format)), &Arc::new(info()), &table.schema(), &facts)
     }
 
     fn compare(&self, table: &Table, value: &Json, expected: &[&Json]) {
@@ -213,21 +228,10 @@ impl Recorded {
             seq: Seq::new(0, 1, 7, 1).unwrap(),
             committed_at_us: source["ts_us"].as_i64().unwrap(),
         };
-        let sequence: Vec<Option<String>> = serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
-        let block = &value["transaction"];
         let moved = moved(table, expected[0]);
         let context = Context {
-            origin: Origin {
-                lsn: source["lsn"].as_u64(),
-                last_commit_lsn: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
-                transaction_id: source["txId"].as_i64(),
-                ..Origin::default()
-            },
-            transaction: block["id"].as_str().map(|id| TransactionBlock {
-                id,
-                total_order: block["total_order"].as_i64().unwrap(),
-                table_order: block["data_collection_order"].as_i64().unwrap(),
-            }),
+            origin: origin(value),
+            transaction: block(value),
             processed_at_ns: value["ts_ns"].as_i64().unwrap(),
             moved: moved.as_ref(),
             ..Context::default()
@@ -242,6 +246,66 @@ impl Recorded {
                 match format {
                     Format::Avro => check_avro(ours, theirs, table, value),
                     format => check_json(ours, theirs, format, table),
+                }
+            }
+        }
+    }
+
+    fn compare_event(&self, kind: EventKind, format: Format, message: &Json) {
+        let value: Json = serde_json::from_str(message["value"].as_str().unwrap()).unwrap();
+        let envelope = EventEnvelope::new(kind, &Arc::new((self.settings)(format)), &Arc::new(info()));
+        assert_eq!(envelope.topic(), message["topic"].as_str().unwrap());
+        assert_eq!(Some(envelope.key_schema()), self.schema(message, "key_avro_schema").as_deref());
+        assert_eq!(Some(envelope.value_schema()), self.schema(message, "value_avro_schema").as_deref());
+        let mut out = Messages::default();
+        let ids = SchemaIds::default();
+        match kind {
+            EventKind::Heartbeats => envelope.encode_heartbeat(value["ts_ms"].as_i64().unwrap(), ids, &mut out),
+            EventKind::Transactions => {
+                let table = |entry: &Json| {
+                    let (schema, name) = entry["data_collection"].as_str().unwrap().split_once('.').unwrap();
+                    (TableId::new(schema, name), entry["event_count"].as_i64().unwrap())
+                };
+                let end = value["data_collections"].as_array().map(|list| list.iter().map(table).collect::<Vec<_>>());
+                let border = TransactionBorder {
+                    id: value["id"].as_str().unwrap(),
+                    committed_at_ms: value["ts_ms"].as_i64().unwrap(),
+                    end: end.as_deref(),
+                };
+                envelope.encode_border(&border, ids, &mut out)
+            }
+            EventKind::LogicalMessages => {
+                let content = match value["message"]["prefix"].as_str().unwrap() {
+                    "outbox" => &b"hello"[..],
+                    "nontx" => &[0, 0xFF, 1],
+                    _ => b"in tx",
+                };
+                let message = LogicalMessage {
+                    prefix: value["message"]["prefix"].as_str().unwrap(),
+                    content,
+                    committed_at_us: value["source"]["ts_us"].as_i64().unwrap(),
+                    origin: origin(&value),
+                    transaction: block(&value),
+                    processed_at_ms: value["ts_ms"].as_i64().unwrap(),
+                };
+                envelope.encode_message(&message, ids, &mut out)
+            }
+        }
+        .unwrap();
+        let ours = out.iter().next().unwrap();
+        for (part, bytes) in [("key", ours.key.unwrap()), ("value", ours.value.unwrap())] {
+            let expected = message[part].as_str().unwrap();
+            match format {
+                Format::Avro => {
+                    let mut hex = Vec::new();
+                    text::hex(&mut hex, &bytes[5..]);
+                    assert_eq!(std::str::from_utf8(&hex).ok(), message[format!("{part}_avro")].as_str());
+                }
+                Format::Json => assert_eq!(std::str::from_utf8(bytes).unwrap(), expected),
+                Format::JsonWithSchemas => {
+                    let schema = self.schema(message, &format!("{part}_schema")).unwrap();
+                    let whole = format!("{{\"schema\":{schema},\"payload\":{expected}}}");
+                    assert_eq!(std::str::from_utf8(bytes).unwrap(), whole);
                 }
             }
         }
@@ -287,6 +351,36 @@ impl Recorded {
         };
         row.as_array().unwrap().iter().zip(&table.columns).map(cell).collect()
     }
+}
+
+fn info() -> SourceInfo {
+    SourceInfo {
+        version: "3.6.1.Final".to_owned(),
+        connector: "postgresql".to_owned(),
+        database: "shapes".to_owned(),
+        task: "0".to_owned(),
+        run: "run".to_owned(),
+    }
+}
+
+fn origin(value: &Json) -> Origin<'static> {
+    let source = &value["source"];
+    let sequence: Vec<Option<String>> = serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
+    Origin {
+        lsn: source["lsn"].as_u64(),
+        last_commit_lsn: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
+        transaction_id: source["txId"].as_i64(),
+        ..Origin::default()
+    }
+}
+
+fn block(value: &Json) -> Option<TransactionBlock<'_>> {
+    let block = &value["transaction"];
+    block["id"].as_str().map(|id| TransactionBlock {
+        id,
+        total_order: block["total_order"].as_i64().unwrap(),
+        table_order: block["data_collection_order"].as_i64().unwrap(),
+    })
 }
 
 impl Table {
@@ -514,4 +608,145 @@ fn corrected_schema(text: &str) -> String {
     .replace(",{\"type\":\"array\",\"items\":{\"type\":\"bytes\",\"optional\":false},\"optional\":true,\"field\":\"a_u005fdom\"}", "")
     .replace(",{\"name\":\"a_u005fdom\",\"type\":[\"null\",{\"type\":\"array\",\"items\":\"bytes\"}],\"default\":null}", "")
     .replace("\"scale\":2046,\"precision\":3", "\"scale\":0,\"precision\":5")
+}
+
+/// Columns of which Debezium's messages say less than the log, with its default settings: scales of numbers without one,
+/// zones of times, months of intervals, lengths of bit strings, the notation of hstore, or a boolean for a bit.
+const LOSSY: [&str; 16] = [
+    "c_num",
+    "a_num",
+    "c_num_neg",
+    "c_timetz",
+    "a_timetz",
+    "a_time",
+    "c_interval",
+    "c_interval_y",
+    "d_interval",
+    "c_varbit",
+    "c_bit1",
+    "d_bit1",
+    "c_hstore",
+    "a_hstore",
+    "d_hstore",
+    "h",
+];
+
+#[test]
+fn what_debezium_wrote_reads_as_the_source_would() {
+    let recorded = Recorded::new(&RUNS[0]);
+    for format in [Format::Avro, Format::JsonWithSchemas] {
+        let mut compared = 0;
+        let mut last = Seq::ZERO;
+        for message in recorded.rows() {
+            let Some(table) = recorded.table(message).filter(|table| !table.name.starts_with("We")) else { continue };
+            let Some(value) = message["value"].as_str() else {
+                let reader = &mut recorded.reader(message, format);
+                assert!(matches!(read(&recorded, reader, message, format), Decoded::Nothing));
+                continue;
+            };
+            let value: Json = serde_json::from_str(value).unwrap();
+            if value["op"] == "t" {
+                continue;
+            }
+            let Decoded::Change(change, None) = read(&recorded, &mut recorded.reader(message, format), message, format)
+            else {
+                panic!("{message}")
+            };
+            assert!(change.seq >= last, "{message}");
+            last = change.seq;
+            assert_eq!(change.op.letter().unwrap().to_string(), value["op"].as_str().unwrap());
+            assert_eq!(change.committed_at_us, value["source"]["ts_us"].as_i64().unwrap());
+            assert_eq!(change.schema.table, TableId::new("public", &table.name));
+            let keys = |schema: &TableSchema| -> Vec<String> {
+                schema.key.iter().map(|index| schema.columns[*index].name.clone()).collect()
+            };
+            let (before, after) = recorded.images(&table, &value);
+            assert_eq!(keys(&change.schema), keys(&table.schema()));
+            for (ours, theirs, is_before) in [(before, change.before, true), (after, change.after, false)] {
+                assert_eq!(ours.is_some(), theirs.is_some());
+                let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
+                compared += compare_rows(&table.schema(), &ours, &change.schema, &theirs, is_before);
+            }
+        }
+        assert!(compared > 700, "{compared}");
+    }
+}
+
+#[test]
+fn a_truncate_before_the_first_row_does_not_take_the_key_away() {
+    let recorded = Recorded::new(&RUNS[0]);
+    let truncate = recorded.rows().find(|message| message["key"].is_null() && message["topic"] == "pre.public.orders");
+    let truncate = truncate.unwrap();
+    let mut reader = TableReader::json(None);
+    let incoming = recorded.incoming(truncate, Format::JsonWithSchemas);
+    assert!(reader.read(&Incoming { key: None, value: incoming.1.clone(), headers: &[] }).is_err());
+    let insert = recorded.rows().find(|message| message["topic"] == "pre.public.orders").unwrap();
+    read(&recorded, &mut reader, insert, Format::JsonWithSchemas);
+    let Decoded::Change(change, _) = read(&recorded, &mut reader, truncate, Format::JsonWithSchemas) else { panic!() };
+    assert_eq!((change.op, change.schema.key.as_slice()), (Op::Truncate, &[0][..]));
+}
+
+impl Recorded {
+    fn reader(&self, message: &Json, format: Format) -> TableReader {
+        let avro = |part: &str| self.schema_as_is(message, part);
+        let (key, value) = (avro("key_avro_schema"), avro("value_avro_schema"));
+        match (format, value) {
+            (Format::Avro, Some(value)) => TableReader::avro(key.as_deref(), &value, None).unwrap(),
+            _ => TableReader::json(None),
+        }
+    }
+
+    fn schema_as_is(&self, message: &Json, part: &str) -> Option<String> {
+        let index = usize::try_from(message[part].as_u64()?).unwrap();
+        Some(self.all["schemas"][index].as_str().unwrap().to_owned())
+    }
+
+    /// Key and value of a recorded message.
+    fn incoming(&self, message: &Json, format: Format) -> (Option<bytes::Bytes>, Option<bytes::Bytes>) {
+        let part = |part: &str| -> Option<bytes::Bytes> {
+            let text = message[part].as_str()?;
+            Some(match format {
+                Format::Avro => text::unhex(message[format!("{part}_avro")].as_str()?.as_bytes()).unwrap().into(),
+                _ => {
+                    let schema = self.schema_as_is(message, &format!("{part}_schema")).unwrap();
+                    format!("{{\"schema\":{schema},\"payload\":{text}}}").into()
+                }
+            })
+        };
+        (part("key"), part("value"))
+    }
+}
+
+fn read(recorded: &Recorded, reader: &mut TableReader, message: &Json, format: Format) -> Decoded {
+    let (key, value) = recorded.incoming(message, format);
+    reader.read(&Incoming { key, value, headers: &[] }).unwrap_or_else(|error| panic!("{error}: {message}"))
+}
+
+/// How many cells were compared.
+fn compare_rows(ours: &TableSchema, row: &Row, theirs: &TableSchema, read: &Row, before: bool) -> usize {
+    let mut compared = 0;
+    for (index, column) in theirs.columns.iter().enumerate() {
+        let place = ours.column(&column.name).unwrap();
+        let wanted = row.value(ours, place).unwrap();
+        let found = read.value(theirs, index).unwrap_or_else(|error| panic!("{error}"));
+        let key = theirs.key.contains(&index);
+        let lossy = LOSSY.contains(&column.name.as_str())
+            // Infinity of a date is written as a finite day.
+            || matches!(wanted, walbrook_model::Value::Date(i32::MAX))
+            || (column.name == "c_name");
+        if before && !key && wanted == walbrook_model::Value::Unchanged {
+            // Where Debezium must not write null it writes the type's zero: nothing tells that from a value.
+            continue;
+        }
+        if before && !key && wanted == walbrook_model::Value::Null {
+            assert_eq!(found, walbrook_model::Value::Unchanged, "{}", column.name);
+            continue;
+        }
+        if !lossy {
+            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{}", column.name);
+            assert_eq!(column.ty, ours.columns[place].ty, "{}", column.name);
+            compared += 1;
+        }
+    }
+    compared
 }

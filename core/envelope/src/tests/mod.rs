@@ -1,5 +1,5 @@
 //! Tests of the crate as a whole.
 
 mod debezium;
-mod roundtrip;
 pub(crate) mod postgres;
+mod roundtrip;

@@ -26,8 +26,8 @@ fn scalar() -> impl Strategy<Value = ColumnType> {
         Just(ColumnType::Int64),
         Just(ColumnType::Float32),
         Just(ColumnType::Float64),
-        (1_u8..=38).prop_flat_map(|precision| (0..=precision)
-            .prop_map(move |scale| ColumnType::Decimal { precision, scale })),
+        (1_u8..=38)
+            .prop_flat_map(|precision| (0..=precision).prop_map(move |scale| ColumnType::Decimal { precision, scale })),
         Just(ColumnType::Text),
         Just(ColumnType::Json),
         Just(ColumnType::Bytes),
@@ -44,7 +44,8 @@ fn column_type() -> impl Strategy<Value = ColumnType> {
 }
 
 fn value(ty: &ColumnType) -> BoxedStrategy<Value<'static>> {
-    let micros = || prop_oneof![Just(i64::MAX), Just(-i64::MAX), any::<i64>().prop_filter("a number", |n| *n > -i64::MAX)];
+    let micros =
+        || prop_oneof![Just(i64::MAX), Just(-i64::MAX), any::<i64>().prop_filter("a number", |n| *n > -i64::MAX)];
     match ty {
         ColumnType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         ColumnType::Int16 => any::<i16>().prop_map(|n| Value::Int(n.into())).boxed(),
@@ -366,7 +367,8 @@ proptest! {
 
 /// Looks at every cell.
 fn touch(decoded: walbrook_model::Result<Decoded>) {
-    let Ok(Decoded::Change(change, _) | Decoded::Tombstone(change, _) | Decoded::SnapshotEnd(change, ..)) = decoded else {
+    let Ok(Decoded::Change(change, _) | Decoded::Tombstone(change, _) | Decoded::SnapshotEnd(change, ..)) = decoded
+    else {
         return;
     };
     for row in [&change.before, &change.after].into_iter().flatten() {
@@ -455,8 +457,14 @@ fn what_rows_held_before_their_column_was_added_travels_too() {
 fn an_error_leaves_no_half_message() {
     let table = schema(&[(ColumnType::Int32, [None, None])]);
     let bad = postgres::row(&[Some("a".to_owned()), Some("1".to_owned()), Some("x".to_owned())]);
-    let change =
-        Change { op: Op::Insert, schema: table.clone(), before: None, after: Some(bad), seq: Seq::ZERO, committed_at_us: 7 };
+    let change = Change {
+        op: Op::Insert,
+        schema: table.clone(),
+        before: None,
+        after: Some(bad),
+        seq: Seq::ZERO,
+        committed_at_us: 7,
+    };
     let lineage = Lineage::new("log");
     let envelope = envelope(Settings::native("shop", Format::Avro), &table);
     let mut messages = Messages::default();
