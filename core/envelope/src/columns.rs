@@ -148,7 +148,7 @@ impl Of<'_> {
         let named = |name| Some((Schema::named(Kind::Text, name), Conversion::Text));
         match (self.sql.name.as_str(), self.labels) {
             ("numeric", _) => Some(self.number()),
-            ("hstore", _) => self.hstore(),
+            ("hstore", _) => Some(self.hstore()),
             (interval, _) if interval == "interval" || interval.starts_with("interval ") => Some(self.interval()),
             _ if self.native() => plain(),
             (_, Some(labels)) => {
@@ -183,15 +183,15 @@ impl Of<'_> {
         }
     }
 
-    fn hstore(&self) -> Option<Shape> {
-        Some(match self.settings.hstore {
+    fn hstore(&self) -> Shape {
+        match self.settings.hstore {
             HstoreMode::Source => (Schema::new(Kind::Text), Conversion::Text),
             HstoreMode::Json => (Schema::named(Kind::Text, name::JSON), Conversion::HstoreJson),
             HstoreMode::Map => {
                 let values = Schema::new(Kind::Text).optional();
                 (Schema::new(Kind::Map(Box::new(values))), Conversion::HstoreMap)
             }
-        })
+        }
     }
 
     fn interval(&self) -> Shape {

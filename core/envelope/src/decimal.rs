@@ -1,6 +1,7 @@
 //! Exact numbers of any length: decimal text <-> big-endian two's complement, and the smallest form of the latter.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// The shortest big-endian two's complement of a number, in the tail of `buffer`.
 pub(crate) fn minimal(number: i128, buffer: &mut [u8; 16]) -> &[u8] {
@@ -162,7 +163,10 @@ pub(crate) fn to_text(bytes: &[u8], scale: i64) -> Option<String> {
             from += 1;
         }
     }
-    let all: String = chunks.iter().rev().map(|chunk| format!("{chunk:09}")).collect();
+    let mut all = String::with_capacity(chunks.len() * 9);
+    for chunk in chunks.iter().rev() {
+        let _ = write!(all, "{chunk:09}");
+    }
     let digits = all.trim_start_matches('0');
     let digits = format!("{digits:0>width$}", width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);

@@ -107,7 +107,7 @@ impl EventEnvelope {
     /// Appends a logical message. For [`EventKind::LogicalMessages`] alone.
     ///
     /// # Errors
-    /// None as yet.
+    /// [`walbrook_model::ErrorKind::Bug`] if the envelope is broken.
     pub fn encode_message(&self, message: &LogicalMessage<'_>, ids: SchemaIds, out: &mut Messages) -> Result<()> {
         self.push(&Event::Message(message, &self.info, &self.settings), ids, out)
     }
@@ -115,7 +115,7 @@ impl EventEnvelope {
     /// Appends a begin or an end. For [`EventKind::Transactions`] alone.
     ///
     /// # Errors
-    /// None as yet.
+    /// [`walbrook_model::ErrorKind::Bug`] if the envelope is broken.
     pub fn encode_border(&self, border: &TransactionBorder<'_>, ids: SchemaIds, out: &mut Messages) -> Result<()> {
         self.push(&Event::Border(border), ids, out)
     }
@@ -123,7 +123,7 @@ impl EventEnvelope {
     /// Appends a heartbeat. For [`EventKind::Heartbeats`] alone.
     ///
     /// # Errors
-    /// None as yet.
+    /// [`walbrook_model::ErrorKind::Bug`] if the envelope is broken.
     pub fn encode_heartbeat(&self, now_ms: i64, ids: SchemaIds, out: &mut Messages) -> Result<()> {
         self.push(&Event::Heartbeat(now_ms, &self.settings), ids, out)
     }
@@ -134,9 +134,13 @@ impl EventEnvelope {
         let (key, written) = out.part(|buffer| match format {
             Format::Avro => {
                 write_wire_header(ids.key, buffer);
-                event.key(&mut AvroOut(buffer))
+                event.key(&mut AvroOut(buffer));
+                Ok(())
             }
-            format => framed(format, &self.key, buffer, |buffer| event.key(&mut JsonOut::new(buffer))),
+            format => framed(format, &self.key, buffer, |buffer| {
+                event.key(&mut JsonOut::new(buffer));
+                Ok(())
+            }),
         });
         written?;
         let (value, written) = out.part(|buffer| match format {
@@ -159,7 +163,7 @@ enum Event<'a> {
 }
 
 impl Event<'_> {
-    fn key<E: Emit>(&self, out: &mut E) -> Result<()> {
+    fn key<E: Emit>(&self, out: &mut E) {
         out.record();
         match self {
             Self::Message(message, ..) => {
@@ -177,7 +181,6 @@ impl Event<'_> {
             }
         }
         out.record_end();
-        Ok(())
     }
 
     fn value<E: Emit>(&self, out: &mut E) -> Result<()> {

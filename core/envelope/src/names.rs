@@ -1,5 +1,7 @@
 //! Names of topics, records and fields.
 
+use std::fmt::Write as _;
+
 use crate::settings::{NameAdjustment, Settings};
 use walbrook_model::TableId;
 
@@ -56,7 +58,9 @@ fn push(to: &mut String, c: char, first: bool, underscore: bool, dots: bool) {
     for unit in c.encode_utf16(&mut [0; 2]) {
         match unit {
             _ if underscore => to.push('_'),
-            unit => to.push_str(&format!("_u{unit:04x}")),
+            unit => {
+                let _ = write!(to, "_u{unit:04x}");
+            }
         }
     }
     if underscore && c.is_ascii_digit() {

@@ -111,6 +111,7 @@ pub enum UnknownTypes {
 }
 
 /// Everything that shapes a message. `walbrook-config` fills it in.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whose shapes the columns have.

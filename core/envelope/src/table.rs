@@ -356,16 +356,12 @@ impl TableEnvelope {
     }
 
     fn write_image<E: Emit>(&self, row: Option<&Row>, image: Image, out: &mut E) -> Result<()> {
-        match row {
-            Some(row) => {
-                out.some(1);
-                row::write(&self.columns, &self.schema, row, image, out)
-            }
-            None => {
-                out.null(0);
-                Ok(())
-            }
-        }
+        let Some(row) = row else {
+            out.null(0);
+            return Ok(());
+        };
+        out.some(1);
+        row::write(&self.columns, &self.schema, row, image, out)
     }
 }
 

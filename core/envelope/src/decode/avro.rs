@@ -6,6 +6,7 @@ use walbrook_model::Result;
 
 use super::input::{Input, malformed};
 use super::node::{Kind, Node};
+use crate::hstore::Pair;
 
 /// What is left to read.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +152,7 @@ impl<'a> Input<'a> for AvroIn<'a> {
         })
     }
 
-    fn map(&mut self) -> Result<Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>> {
+    fn map(&mut self) -> Result<Vec<Pair<'a>>> {
         let mut pairs = Vec::new();
         self.skip_blocks(|input| {
             let key = input.text()?;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use walbrook_model::{Error, Result};
 
+use crate::hstore::Pair;
+
 /// Reads values one behind the other. No bytes make it panic, and no error quotes them.
 pub(crate) trait Input<'a>: Sized {
     fn boolean(&mut self) -> Result<bool>;
@@ -15,7 +17,7 @@ pub(crate) trait Input<'a>: Sized {
     /// Calls `each` for every element, with `None` for null.
     fn list(&mut self, optional: bool, each: &mut dyn FnMut(Option<&mut Self>) -> Result<()>) -> Result<()>;
     /// The pairs of a map from text to optional text.
-    fn map(&mut self) -> Result<Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>>;
+    fn map(&mut self) -> Result<Vec<Pair<'a>>>;
     /// A number with its own scale: the scale and the unscaled bytes.
     fn variable_scale(&mut self) -> Result<(i64, Cow<'a, [u8]>)>;
     /// The coordinates of a point.

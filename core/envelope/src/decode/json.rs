@@ -6,6 +6,7 @@ use walbrook_model::Result;
 
 use super::document::{self, Object};
 use super::input::{Input, malformed};
+use crate::hstore::Pair;
 use crate::text::unbase64;
 
 /// One value that is left to read.
@@ -68,7 +69,7 @@ impl<'a> Input<'a> for JsonIn<'a> {
         Ok(())
     }
 
-    fn map(&mut self) -> Result<Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>> {
+    fn map(&mut self) -> Result<Vec<Pair<'a>>> {
         let object = Object::parse(self.take()?.as_bytes())?;
         let pair = |(name, value): (Cow<'a, str>, &'a serde_json::value::RawValue)| {
             let value = match value.get() {

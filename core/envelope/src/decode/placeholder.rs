@@ -67,7 +67,7 @@ impl Marker<'_> {
                 Self::Text(text) => out.text(text),
                 Self::Bytes => out.bytes(UNAVAILABLE.as_bytes()),
                 Self::Map => hstore_map(&[(UNAVAILABLE.into(), Some(UNAVAILABLE.into()))], out),
-                Self::Numbers => out.int(UNAVAILABLE.bytes().nth(index).map_or(0, i64::from)),
+                Self::Numbers => out.int(UNAVAILABLE.as_bytes().get(index).map_or(0, |byte| i64::from(*byte))),
             }
         }
         if list {

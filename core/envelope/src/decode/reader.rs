@@ -228,18 +228,18 @@ impl TableReader {
             (Op::Delete, None, Some(key)) => Some(self.key_row(key)?),
             (_, before, _) => before,
         };
-        self.check(op, &before, &after)?;
+        self.check(op, before.as_ref(), after.as_ref())?;
         self.seen_row |= op != Op::Truncate;
         Ok(Decoded::Change(Change { op, schema, before, after, seq, committed_at_us }, lineage))
     }
 
-    fn check(&self, op: Op, before: &Option<Row>, after: &Option<Row>) -> Result<()> {
+    fn check(&self, op: Op, before: Option<&Row>, after: Option<&Row>) -> Result<()> {
         let whole = match op {
             Op::Insert | Op::Update | Op::Read => after.is_some(),
             Op::Delete => before.is_some(),
             Op::Truncate | Op::SnapshotEnd => before.is_none() && after.is_none(),
         };
-        let row = after.as_ref().or(before.as_ref());
+        let row = after.or(before);
         let keyed = row.is_none_or(|row| {
             self.key_columns.iter().all(|index| matches!(row.cell(*index), walbrook_model::Cell::Data(_)))
         });

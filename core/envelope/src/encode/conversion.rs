@@ -2,8 +2,6 @@
 //!
 //! Lossless or an error, except where the operator chose a mode that loses digits.
 
-use std::borrow::Cow;
-
 use walbrook_model::{Error, Result, Value};
 
 use super::emit::Emit;
@@ -121,11 +119,11 @@ impl Conversion {
                 days if days == -i32::MAX => out.text("-infinity"),
                 days => out.text(calendar::date(i64::from(days)).as_str()),
             },
-            (Self::TimeMicros, Value::Time(micros)) => out.int(*micros),
             (Self::TimeMillis, Value::Time(micros)) => out.int(micros / 1000),
             (Self::TimeNanos, Value::Time(micros)) => out.int(micros * 1000),
             (Self::TimeText, Value::Time(micros)) => out.text(calendar::time(*micros).as_str()),
-            (Self::Instant, Value::Timestamp(micros) | Value::TimestampTz(micros)) => out.int(*micros),
+            (Self::TimeMicros, Value::Time(micros))
+            | (Self::Instant, Value::Timestamp(micros) | Value::TimestampTz(micros)) => out.int(*micros),
             (Self::Timestamp(unit), Value::Timestamp(micros)) => out.int(bounded(*micros).div_euclid(*unit)),
             (Self::TimestampNanos, Value::Timestamp(micros)) => out.int(match *micros {
                 i64::MAX => i64::MAX,
@@ -286,7 +284,7 @@ pub(crate) fn hstore_json(pairs: &[hstore::Pair<'_>]) -> String {
     String::from_utf8(json).unwrap_or_default()
 }
 
-pub(crate) fn hstore_map<E: Emit>(pairs: &[(Cow<'_, str>, Option<Cow<'_, str>>)], out: &mut E) {
+pub(crate) fn hstore_map<E: Emit>(pairs: &[hstore::Pair<'_>], out: &mut E) {
     out.map(pairs.len());
     for (index, (key, value)) in pairs.iter().enumerate() {
         out.map_key(index, key);

@@ -176,8 +176,9 @@ fn placeholder_of(schema: &Schema, conversion: &Conversion, text: &str) -> Optio
         (Kind::Map(_), _) => Placeholder::Pair(text),
         (Kind::List(items), Conversion::List { element, optional: true }) => match (&items.kind, &**element) {
             (kind @ Kind::Text, Conversion::Uuid) => Placeholder::List(kind, uuid_of(text)?),
-            (kind @ Kind::Text, Conversion::Text) => Placeholder::List(kind, text),
-            (kind @ Kind::Bytes, Conversion::Bytes(_)) => Placeholder::List(kind, text),
+            (kind @ Kind::Text, Conversion::Text) | (kind @ Kind::Bytes, Conversion::Bytes(_)) => {
+                Placeholder::List(kind, text)
+            }
             (Kind::Int32, _) if items.name.as_deref() == Some(name::CONNECT_DATE) => return None,
             (kind @ (Kind::Int16 | Kind::Int32 | Kind::Int64), _) => Placeholder::List(kind, text),
             _ => return None,

@@ -14,12 +14,12 @@ use crate::*;
 const TABLES: &str = include_str!("../../testdata/debezium/tables.json");
 
 /// A run of Debezium with its own settings.
-struct Run {
+pub(super) struct Run {
     settings: fn(Format) -> Settings,
     messages: &'static str,
 }
 
-const RUNS: [Run; 5] = [
+pub(super) const RUNS: [Run; 5] = [
     Run { settings: defaults, messages: include_str!("../../testdata/debezium/messages-default.json") },
     Run {
         settings: |format| Settings {
@@ -76,7 +76,7 @@ fn schemas_are_the_same_text() {
         let recorded = Recorded::new(run);
         let mut checked = 0;
         for message in recorded.rows() {
-            let Some(table) = recorded.table(message) else { continue };
+            let table = recorded.table(message);
             let envelope = |format| recorded.envelope(&table, format);
             let json = envelope(Format::JsonWithSchemas).unwrap();
             let same = |ours: Option<&str>, theirs: Option<String>, what: &str| {
@@ -114,7 +114,7 @@ fn messages_are_the_same() {
             if message["value"].is_null() {
                 continue;
             }
-            let Some(table) = recorded.table(message) else { continue };
+            let table = recorded.table(message);
             let value: Json = serde_json::from_str(message["value"].as_str().unwrap()).unwrap();
             let tombstone = messages.next_if(|next| next["value"].is_null() && next["topic"] == message["topic"]);
             let expected: Vec<&Json> = [Some(message), tombstone].into_iter().flatten().collect();
@@ -148,20 +148,20 @@ fn other_events_are_the_same() {
 }
 
 /// A table of the recording.
-struct Table {
-    name: String,
+pub(super) struct Table {
+    pub(super) name: String,
     columns: Vec<Json>,
     key: Vec<usize>,
 }
 
-struct Recorded {
+pub(super) struct Recorded {
     settings: fn(Format) -> Settings,
     tables: Json,
-    all: Json,
+    pub(super) all: Json,
 }
 
 impl Recorded {
-    fn new(run: &Run) -> Self {
+    pub(super) fn new(run: &Run) -> Self {
         Self {
             settings: run.settings,
             tables: serde_json::from_str(TABLES).unwrap(),
@@ -170,7 +170,7 @@ impl Recorded {
     }
 
     /// Messages of tables; `nokeys` only before it got another column, of which Debezium knew too early.
-    fn rows(&self) -> impl Iterator<Item = &Json> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Json> {
         self.all["messages"].as_array().unwrap().iter().filter(|message| {
             let topic = message["topic"].as_str().unwrap();
             topic.starts_with("pre.public.")
@@ -182,7 +182,7 @@ impl Recorded {
         Some(corrected_schema(self.all["schemas"][index].as_str().unwrap()))
     }
 
-    fn table(&self, message: &Json) -> Option<Table> {
+    pub(super) fn table(&self, message: &Json) -> Table {
         let topic = message["topic"].as_str().unwrap().strip_prefix("pre.public.").unwrap();
         let name = if topic.starts_with("We_") { "We ird-N\u{e4}me" } else { topic };
         let table = &self.tables["tables"][name];
@@ -191,7 +191,7 @@ impl Recorded {
         columns.retain(|column| name != "nokeys" || with_added || column["name"] != "added");
         let place = |key: &Json| columns.iter().position(|column| column["name"] == *key).unwrap();
         let key = table["key"].as_array().unwrap().iter().map(place).collect();
-        Some(Table { name: name.to_owned(), columns, key })
+        Table { name: name.to_owned(), columns, key }
     }
 
     fn envelope(&self, table: &Table, format: Format) -> walbrook_model::Result<TableEnvelope> {
@@ -312,7 +312,7 @@ impl Recorded {
     }
 
     /// The images that the statement had, from the rows as the server printed them.
-    fn images(&self, table: &Table, value: &Json) -> (Option<Row>, Option<Row>) {
+    pub(super) fn images(&self, table: &Table, value: &Json) -> (Option<Row>, Option<Row>) {
         let of = |image: &Json| if image.is_null() { None } else { Some(self.row(table, image, value)) };
         (of(&value["before"]), of(&value["after"]))
     }
@@ -334,7 +334,7 @@ impl Recorded {
     /// A row that was printed after all statements.
     fn printed(&self, table: &Table, id: &Json, image: &Json) -> Vec<Option<String>> {
         let rows = self.tables["rows"][&table.name].as_array().unwrap();
-        let row = rows.iter().find(|row| row[0] == id.to_string()).unwrap();
+        let row = rows.iter().find(|row| row[0].as_str() == Some(&id.to_string())).unwrap();
         let cell = |(cell, column): (&Json, &Json)| match (column["name"].as_str().unwrap(), cell) {
             // As it was before the update.
             ("c_text", Json::String(text)) if text == "upd" => {
@@ -384,7 +384,7 @@ fn block(value: &Json) -> Option<TransactionBlock<'_>> {
 }
 
 impl Table {
-    fn schema(&self) -> Arc<TableSchema> {
+    pub(super) fn schema(&self) -> Arc<TableSchema> {
         let text = |value: &Json| value.as_str().unwrap().to_owned();
         let column =
             |column: &Json| postgres::column(&text(&column["name"]), &text(&column["type"]), &text(&column["base"]));
@@ -408,13 +408,14 @@ fn statement_row(table: &Table, image: &Json, value: &Json) -> Row {
             ("keys", "d") => uuid.to_owned(),
             ("keys", "n") => "12.50".to_owned(),
             ("keys", "dt") => "2024-02-29".to_owned(),
-            ("orders", "amount") if value["op"] == "u" && std::ptr::eq(image, &value["after"]) => "13.34".to_owned(),
+            ("orders", "amount") if value["op"] == "u" && std::ptr::eq(image, &raw const value["after"]) => {
+                "13.34".to_owned()
+            }
             ("orders", "amount") => "12.34".to_owned(),
             ("orders", "tags") => "{web,tag1}".to_owned(),
             ("orders", "created_at") => "2026-01-01 00:00:00+00".to_owned(),
             ("orders", "updated_at") => "2026-02-01 00:00:00+00".to_owned(),
-            ("orders", "paid") => "t".to_owned(),
-            ("defaults", "d_bool") => "t".to_owned(),
+            ("orders", "paid") | ("defaults", "d_bool") => "t".to_owned(),
             ("defaults", "d_bit1") => "1".to_owned(),
             ("defaults", "d_bit5") => "10101".to_owned(),
             ("defaults", "d_num") => "3.14".to_owned(),
@@ -591,7 +592,7 @@ fn corrected(mut value: Json, table: &Table) -> Json {
                     *cell = vec![45_296_789_012_i64].into();
                 }
                 ("a_time", Json::Array(items)) if items[0] == "12:34:56.789Z" => {
-                    *cell = vec!["12:34:56.789012Z"].into()
+                    *cell = vec!["12:34:56.789012Z"].into();
                 }
                 _ => {}
             }
@@ -608,145 +609,4 @@ fn corrected_schema(text: &str) -> String {
     .replace(",{\"type\":\"array\",\"items\":{\"type\":\"bytes\",\"optional\":false},\"optional\":true,\"field\":\"a_u005fdom\"}", "")
     .replace(",{\"name\":\"a_u005fdom\",\"type\":[\"null\",{\"type\":\"array\",\"items\":\"bytes\"}],\"default\":null}", "")
     .replace("\"scale\":2046,\"precision\":3", "\"scale\":0,\"precision\":5")
-}
-
-/// Columns of which Debezium's messages say less than the log, with its default settings: scales of numbers without one,
-/// zones of times, months of intervals, lengths of bit strings, the notation of hstore, or a boolean for a bit.
-const LOSSY: [&str; 16] = [
-    "c_num",
-    "a_num",
-    "c_num_neg",
-    "c_timetz",
-    "a_timetz",
-    "a_time",
-    "c_interval",
-    "c_interval_y",
-    "d_interval",
-    "c_varbit",
-    "c_bit1",
-    "d_bit1",
-    "c_hstore",
-    "a_hstore",
-    "d_hstore",
-    "h",
-];
-
-#[test]
-fn what_debezium_wrote_reads_as_the_source_would() {
-    let recorded = Recorded::new(&RUNS[0]);
-    for format in [Format::Avro, Format::JsonWithSchemas] {
-        let mut compared = 0;
-        let mut last = Seq::ZERO;
-        for message in recorded.rows() {
-            let Some(table) = recorded.table(message).filter(|table| !table.name.starts_with("We")) else { continue };
-            let Some(value) = message["value"].as_str() else {
-                let reader = &mut recorded.reader(message, format);
-                assert!(matches!(read(&recorded, reader, message, format), Decoded::Nothing));
-                continue;
-            };
-            let value: Json = serde_json::from_str(value).unwrap();
-            if value["op"] == "t" {
-                continue;
-            }
-            let Decoded::Change(change, None) = read(&recorded, &mut recorded.reader(message, format), message, format)
-            else {
-                panic!("{message}")
-            };
-            assert!(change.seq >= last, "{message}");
-            last = change.seq;
-            assert_eq!(change.op.letter().unwrap().to_string(), value["op"].as_str().unwrap());
-            assert_eq!(change.committed_at_us, value["source"]["ts_us"].as_i64().unwrap());
-            assert_eq!(change.schema.table, TableId::new("public", &table.name));
-            let keys = |schema: &TableSchema| -> Vec<String> {
-                schema.key.iter().map(|index| schema.columns[*index].name.clone()).collect()
-            };
-            let (before, after) = recorded.images(&table, &value);
-            assert_eq!(keys(&change.schema), keys(&table.schema()));
-            for (ours, theirs, is_before) in [(before, change.before, true), (after, change.after, false)] {
-                assert_eq!(ours.is_some(), theirs.is_some());
-                let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
-                compared += compare_rows(&table.schema(), &ours, &change.schema, &theirs, is_before);
-            }
-        }
-        assert!(compared > 700, "{compared}");
-    }
-}
-
-#[test]
-fn a_truncate_before_the_first_row_does_not_take_the_key_away() {
-    let recorded = Recorded::new(&RUNS[0]);
-    let truncate = recorded.rows().find(|message| message["key"].is_null() && message["topic"] == "pre.public.orders");
-    let truncate = truncate.unwrap();
-    let mut reader = TableReader::json(None);
-    let incoming = recorded.incoming(truncate, Format::JsonWithSchemas);
-    assert!(reader.read(&Incoming { key: None, value: incoming.1.clone(), headers: &[] }).is_err());
-    let insert = recorded.rows().find(|message| message["topic"] == "pre.public.orders").unwrap();
-    read(&recorded, &mut reader, insert, Format::JsonWithSchemas);
-    let Decoded::Change(change, _) = read(&recorded, &mut reader, truncate, Format::JsonWithSchemas) else { panic!() };
-    assert_eq!((change.op, change.schema.key.as_slice()), (Op::Truncate, &[0][..]));
-}
-
-impl Recorded {
-    fn reader(&self, message: &Json, format: Format) -> TableReader {
-        let avro = |part: &str| self.schema_as_is(message, part);
-        let (key, value) = (avro("key_avro_schema"), avro("value_avro_schema"));
-        match (format, value) {
-            (Format::Avro, Some(value)) => TableReader::avro(key.as_deref(), &value, None).unwrap(),
-            _ => TableReader::json(None),
-        }
-    }
-
-    fn schema_as_is(&self, message: &Json, part: &str) -> Option<String> {
-        let index = usize::try_from(message[part].as_u64()?).unwrap();
-        Some(self.all["schemas"][index].as_str().unwrap().to_owned())
-    }
-
-    /// Key and value of a recorded message.
-    fn incoming(&self, message: &Json, format: Format) -> (Option<bytes::Bytes>, Option<bytes::Bytes>) {
-        let part = |part: &str| -> Option<bytes::Bytes> {
-            let text = message[part].as_str()?;
-            Some(match format {
-                Format::Avro => text::unhex(message[format!("{part}_avro")].as_str()?.as_bytes()).unwrap().into(),
-                _ => {
-                    let schema = self.schema_as_is(message, &format!("{part}_schema")).unwrap();
-                    format!("{{\"schema\":{schema},\"payload\":{text}}}").into()
-                }
-            })
-        };
-        (part("key"), part("value"))
-    }
-}
-
-fn read(recorded: &Recorded, reader: &mut TableReader, message: &Json, format: Format) -> Decoded {
-    let (key, value) = recorded.incoming(message, format);
-    reader.read(&Incoming { key, value, headers: &[] }).unwrap_or_else(|error| panic!("{error}: {message}"))
-}
-
-/// How many cells were compared.
-fn compare_rows(ours: &TableSchema, row: &Row, theirs: &TableSchema, read: &Row, before: bool) -> usize {
-    let mut compared = 0;
-    for (index, column) in theirs.columns.iter().enumerate() {
-        let place = ours.column(&column.name).unwrap();
-        let wanted = row.value(ours, place).unwrap();
-        let found = read.value(theirs, index).unwrap_or_else(|error| panic!("{error}"));
-        let key = theirs.key.contains(&index);
-        let lossy = LOSSY.contains(&column.name.as_str())
-            // Infinity of a date is written as a finite day.
-            || matches!(wanted, walbrook_model::Value::Date(i32::MAX))
-            || (column.name == "c_name");
-        if before && !key && wanted == walbrook_model::Value::Unchanged {
-            // Where Debezium must not write null it writes the type's zero: nothing tells that from a value.
-            continue;
-        }
-        if before && !key && wanted == walbrook_model::Value::Null {
-            assert_eq!(found, walbrook_model::Value::Unchanged, "{}", column.name);
-            continue;
-        }
-        if !lossy {
-            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{}", column.name);
-            assert_eq!(column.ty, ours.columns[place].ty, "{}", column.name);
-            compared += 1;
-        }
-    }
-    compared
 }

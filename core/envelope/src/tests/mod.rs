@@ -2,4 +2,6 @@
 
 mod debezium;
 pub(crate) mod postgres;
+mod reading;
 mod roundtrip;
+mod samples;
