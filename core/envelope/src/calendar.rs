@@ -21,44 +21,51 @@ impl Short {
     }
 
     fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
-            self.len += 1;
+        self.extend([byte]);
+    }
+
+    fn extend<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(place) = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = bytes;
+            self.len += N;
         }
     }
 
     fn two(&mut self, number: i64) {
-        let number = u8::try_from(number).unwrap_or(0);
-        self.push(b'0' + number / 10 % 10);
-        self.push(b'0' + number % 10);
+        self.extend(PAIRS.get(usize::try_from(number).unwrap_or(0)).copied().unwrap_or_default());
     }
 
-    /// At least `width` digits.
-    fn number(&mut self, number: u64, width: usize) {
-        let mut digits = [b'0'; 20];
-        let (mut rest, mut used) = (number, 0);
-        for place in digits.iter_mut().rev() {
-            if rest == 0 {
-                break;
-            }
-            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-            used += 1;
+    /// Six digits of a second, or the first of them.
+    fn micros(&mut self, micros: i64, width: usize) {
+        let before = self.len;
+        self.two(micros / 10_000);
+        self.two(micros / 100 % 100);
+        self.two(micros % 100);
+        self.len = self.len.min(before + width);
+    }
+
+    fn year(&mut self, year: i64) {
+        let digits = year.unsigned_abs();
+        if year < 0 {
+            self.push(b'-');
+        } else if digits > 9999 {
+            self.push(b'+');
         }
-        for digit in digits.iter().skip(20 - used.max(width)) {
-            self.push(*digit);
+        if digits <= 9999 {
+            let digits = digits.cast_signed();
+            self.two(digits / 100);
+            self.two(digits % 100);
+        } else {
+            for digit in itoa::Buffer::new().format(digits).bytes() {
+                self.push(digit);
+            }
         }
     }
 
     /// `yyyy-mm-dd`.
     fn day(&mut self, days: i64) {
         let (year, month, day) = civil(days);
-        if year < 0 {
-            self.push(b'-');
-        } else if year > 9999 {
-            self.push(b'+');
-        }
-        self.number(year.unsigned_abs(), 4);
+        self.year(year);
         self.push(b'-');
         self.two(month);
         self.push(b'-');
@@ -67,34 +74,39 @@ impl Short {
 
     /// `hh:mm:ss` and the fraction.
     fn clock(&mut self, micros: i64, fraction: Fraction) {
-        let seconds = micros / 1_000_000;
+        let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
         self.two(seconds / 3600);
         self.push(b':');
         self.two(seconds / 60 % 60);
         self.push(b':');
         self.two(seconds % 60);
-        let mut rest = micros % 1_000_000;
         let width = match fraction {
             Fraction::Needed if rest == 0 => return,
             Fraction::Needed => {
-                let mut width = 6;
-                while rest % 10 == 0 {
-                    rest /= 10;
+                let (mut width, mut digits) = (6, rest);
+                while digits % 10 == 0 {
+                    digits /= 10;
                     width -= 1;
                 }
                 width
             }
-            Fraction::Digits(width) => {
-                for _ in width..6 {
-                    rest /= 10;
-                }
-                usize::from(width)
-            }
+            Fraction::Digits(width) => usize::from(width),
         };
         self.push(b'.');
-        self.number(rest.unsigned_abs(), width);
+        self.micros(rest, width);
     }
 }
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let (mut index, mut number) = (0, 0_u8);
+    while index < 100 {
+        pairs[index] = [b'0' + number / 10, b'0' + number % 10];
+        (index, number) = (index + 1, number + 1);
+    }
+    pairs
+};
 
 /// How many digits of a second are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

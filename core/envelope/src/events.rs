@@ -209,7 +209,7 @@ fn write_message<E: Emit>(
     out.field(1, "\"ts_ms\"");
     source::long(Some(message.processed_at_ms), out);
     out.field(2, "\"source\"");
-    let names = Names { info, name: &settings.topic_prefix, schema: "", table: "" };
+    let names = Names::new(info, &settings.topic_prefix, "", "");
     source::write(&names, message.committed_at_us, &message.origin, out);
     out.field(3, "\"transaction\"");
     source::write_transaction(message.transaction.as_ref(), out);

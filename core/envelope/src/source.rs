@@ -1,7 +1,9 @@
 //! The `source` block: where a change comes from.
 
 use crate::connect::{Field, Kind, Literal, Schema, name};
-use crate::encode::emit::Emit;
+use crate::encode::avro::AvroOut;
+use crate::encode::emit::{Emit, Prepared};
+use crate::encode::json::JsonOut;
 
 /// What is the same for every change of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,42 +129,57 @@ pub(crate) fn transaction_schema() -> Schema {
     Schema::record("event.block", Some(1), fields).optional()
 }
 
-/// The names of a block that do not change within a table.
+/// What does not change within a table, written in advance.
 #[derive(Clone, Debug)]
-pub(crate) struct Names<'a> {
-    pub(crate) info: &'a SourceInfo,
-    /// The topic prefix.
-    pub(crate) name: &'a str,
-    pub(crate) schema: &'a str,
-    pub(crate) table: &'a str,
+pub(crate) struct Names {
+    /// version, connector, name
+    head: Prepared,
+    db: Prepared,
+    /// schema, table
+    table: Prepared,
+}
+
+impl Names {
+    pub(crate) fn new(info: &SourceInfo, name: &str, schema: &str, table: &str) -> Self {
+        let pairs = |first: usize, pairs: &[(&str, &str)]| {
+            let mut prepared = Prepared::default();
+            write_pairs(first, pairs, &mut AvroOut(&mut prepared.avro));
+            write_pairs(first, pairs, &mut JsonOut::new(&mut prepared.json));
+            prepared
+        };
+        let (version, connector) = (info.version.as_str(), info.connector.as_str());
+        Self {
+            head: pairs(0, &[("\"version\"", version), ("\"connector\"", connector), ("\"name\"", name)]),
+            db: pairs(5, &[("\"db\"", &info.database)]),
+            table: pairs(9, &[("\"schema\"", schema), ("\"table\"", table)]),
+        }
+    }
+}
+
+fn write_pairs<E: Emit>(first: usize, pairs: &[(&str, &str)], out: &mut E) {
+    for (index, (name, text)) in pairs.iter().enumerate() {
+        out.field(first + index, name);
+        out.text(text);
+    }
 }
 
 /// Writes the block. `at_us` is the commit's time.
-pub(crate) fn write<E: Emit>(names: &Names<'_>, at_us: i64, origin: &Origin<'_>, out: &mut E) {
+pub(crate) fn write<E: Emit>(names: &Names, at_us: i64, origin: &Origin<'_>, out: &mut E) {
     out.record();
-    out.field(0, "\"version\"");
-    out.text(&names.info.version);
-    out.field(1, "\"connector\"");
-    out.text(&names.info.connector);
-    out.field(2, "\"name\"");
-    out.text(names.name);
+    out.prepared(&names.head);
     out.field(3, "\"ts_ms\"");
     out.int(at_us.div_euclid(1000));
     out.field(4, "\"snapshot\"");
     out.some(0);
     out.text(origin.snapshot.as_str());
-    out.field(5, "\"db\"");
-    out.text(&names.info.database);
+    out.prepared(&names.db);
     out.field(6, "\"sequence\"");
     sequence(origin, out);
     out.field(7, "\"ts_us\"");
     long(Some(at_us), out);
     out.field(8, "\"ts_ns\"");
     long(Some(at_us.saturating_mul(1000)), out);
-    out.field(9, "\"schema\"");
-    out.text(names.schema);
-    out.field(10, "\"table\"");
-    out.text(names.table);
+    out.prepared(&names.table);
     out.field(11, "\"txId\"");
     long(origin.transaction_id, out);
     out.field(12, "\"lsn\"");
@@ -213,11 +230,9 @@ fn sequence<E: Emit>(origin: &Origin<'_>, out: &mut E) {
     let mut text = [0; 64];
     let mut len = 0;
     let mut push = |bytes: &[u8]| {
-        for byte in bytes {
-            if let Some(place) = text.get_mut(len) {
-                *place = *byte;
-                len += 1;
-            }
+        if let Some(place) = text.get_mut(len..len + bytes.len()) {
+            place.copy_from_slice(bytes);
+            len += bytes.len();
         }
     };
     let mut digits = itoa::Buffer::new();

@@ -34,6 +34,7 @@ pub struct TableEnvelope {
     info: Arc<SourceInfo>,
     schema: Arc<TableSchema>,
     topic: String,
+    names: Names,
     columns: Vec<ColumnPlan>,
     key: Vec<ColumnPlan>,
     left_out: Vec<String>,
@@ -97,6 +98,7 @@ impl TableEnvelope {
             info: info.clone(),
             schema: schema.clone(),
             topic,
+            names: Names::new(info, &settings.topic_prefix, &schema.table.schema, &schema.table.name),
             columns: compiled.columns,
             key: compiled.key.into_iter().map(|(plan, _)| plan).collect(),
             left_out: compiled.left_out,
@@ -333,13 +335,7 @@ impl TableEnvelope {
         out.field(1, "\"after\"");
         self.write_image(change.after.as_ref(), Image::After, out)?;
         out.field(2, "\"source\"");
-        let names = Names {
-            info: &self.info,
-            name: &self.settings.topic_prefix,
-            schema: &self.schema.table.schema,
-            table: &self.schema.table.name,
-        };
-        source::write(&names, change.committed_at_us, &context.origin, out);
+        source::write(&self.names, change.committed_at_us, &context.origin, out);
         out.field(3, "\"transaction\"");
         source::write_transaction(context.transaction.as_ref(), out);
         out.field(4, "\"op\"");

@@ -110,7 +110,7 @@ impl Avro {
                 let mut node = match ty.as_str() {
                     Some("record") => return self.record(json, namespace, depth),
                     Some("array") => {
-                        Node::plain(Kind::List(Box::new(self.node(object.get("items")?, namespace, depth + 1)?)))
+                        Node::plain(Kind::List(Box::new(self.element(object.get("items")?, namespace, depth)?)))
                     }
                     Some("map") => {
                         Node::plain(Kind::Map(Box::new(self.node(object.get("values")?, namespace, depth + 1)?)))
@@ -127,6 +127,11 @@ impl Avro {
             }
             _ => None,
         }
+    }
+
+    /// An element takes at least a byte: else a few bytes could say that there are billions of them.
+    fn element(&mut self, json: &Json, namespace: &str, depth: usize) -> Option<Node> {
+        self.node(json, namespace, depth + 1).filter(|node| !may_be_empty(node))
     }
 
     fn record(&mut self, json: &Json, namespace: &str, depth: usize) -> Option<Node> {
@@ -164,6 +169,14 @@ impl Avro {
             self.named.iter().find(|(known, _)| *known == full || *known == name).map(|(_, node)| node.clone())?;
         self.nodes += size(&found);
         (self.nodes <= NODES_MAX).then_some(found)
+    }
+}
+
+fn may_be_empty(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Null | Kind::Fixed(0) => true,
+        Kind::Record(fields) => fields.iter().all(|(_, field)| may_be_empty(field)),
+        _ => false,
     }
 }
 
