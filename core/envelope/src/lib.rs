@@ -1,3 +1,46 @@
-//! Change <-> message: the only place that will know Debezium's shapes (JSON, Avro, the registry client a module apart).
+//! Change <-> message: the only place that knows Debezium's shapes. Pure functions: no I/O, no clock, no Kafka.
 //!
-//! Empty until changes travel through Kafka.
+//! ```text
+//! TableSchema + Settings ── TableEnvelope ── key and value schemas
+//! Change + Context       ── TableEnvelope::encode ── Messages { key, value, headers }
+//! ```
+
+mod avro_schema;
+mod bits;
+mod calendar;
+mod columns;
+mod connect;
+mod connect_schema;
+mod decimal;
+mod decode;
+mod defaults;
+mod encode;
+mod events;
+mod facts;
+pub mod headers;
+mod hstore;
+mod interval;
+mod messages;
+mod names;
+mod schemas;
+mod settings;
+mod source;
+mod sql_type;
+mod table;
+mod text;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Decoded, Incoming, TableReader};
+pub use events::{EventEnvelope, EventKind, LogicalMessage, TransactionBorder};
+pub use facts::ColumnFacts;
+pub use messages::{Message, Messages};
+pub use settings::{
+    BinaryMode, Compat, DecimalMode, Format, HstoreMode, IntervalMode, NameAdjustment, Settings, TimeMode, UNAVAILABLE,
+    UnknownTypes,
+};
+pub use source::{Origin, SnapshotMarker, SourceInfo, TransactionBlock};
+pub use table::{Context, SchemaIds, TableEnvelope};
+pub use wire::split_wire_header;

@@ -1,0 +1,23 @@
+//! From bytes back to changes.
+//!
+//! ```text
+//! writer's schema ── Node ── columns ── TableReader
+//! key, value, headers ── TableReader::read ── Decoded
+//! ```
+//!
+//! A row that was read is a slice of its message; the decoder of a column reads the cell in the notation of the message
+//! and gives the value that the source's own decoder would give.
+
+pub(crate) mod avro;
+mod cells;
+pub(crate) mod document;
+mod envelope;
+mod input;
+mod json;
+mod node;
+mod order;
+mod placeholder;
+mod reader;
+mod shape;
+
+pub use reader::{Decoded, Incoming, TableReader};
