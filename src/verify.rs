@@ -59,7 +59,11 @@ pub(crate) async fn compare(pipeline: &Pipeline, only: &[String], wait: Duration
             break;
         }
         let tables: Vec<String> = buckets.keys().map(ToString::to_string).collect();
-        for (table, report) in round(pipeline, &tables, &buckets, wait).await? {
+        let found = round(pipeline, &tables, &buckets, wait).await?;
+        if let Some(missing) = buckets.keys().find(|table| !found.contains_key(table)) {
+            return Err(Error::transient("the table went away while it was compared").on(format!("table {missing}")));
+        }
+        for (table, report) in found {
             let seen: BTreeSet<Difference> = report.differences.iter().cloned().collect();
             let suspect = suspects.entry(table.clone()).or_default();
             *suspect = if again == 0 { seen } else { suspect.intersection(&seen).cloned().collect() };
@@ -178,6 +182,11 @@ impl Reading<'_> {
             let batch = source.next_batch(checkpoint.clone()).await?;
             if batch.checkpoint.is_some() {
                 checkpoint = batch.checkpoint;
+            }
+            if let Some(stop) = batch.stopped.first() {
+                // What was not read was not compared.
+                return Err(Error::config(format!("the table cannot be compared: {}", stop.error))
+                    .on(format!("table {}", stop.table)));
             }
             for run in batch.changes.chunk_by(|a, b| Arc::ptr_eq(&a.schema, &b.schema)) {
                 position = position.max(self.take(run).await?);
