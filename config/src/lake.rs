@@ -21,7 +21,7 @@ pub struct Lake {
     pub mode: TableMode,
     /// Longest time from a change to its commit.
     pub commit_interval: Duration,
-    /// Changes held in memory before a commit, bytes.
+    /// Changes held in memory, waiting or being committed, bytes.
     pub commit_bytes: u64,
     /// Snapshots that a table keeps; older ones are expired with each commit.
     pub keep_snapshots: u32,
@@ -90,7 +90,7 @@ pub(crate) static LAKE: Section = Section {
         Setting {
             name: "commit_bytes",
             kind: Kind::Size { default: 64_000_000, min: 1_000_000, max: 4_000_000_000 },
-            doc: "Changes held in memory before a commit, even before its time has come.",
+            doc: "Changes held in memory, waiting or being committed; half of it begins a commit, even before its time has come.",
             change: "Raise it to load a large snapshot in larger files, if memory is free.",
             since: "0.1",
         },
