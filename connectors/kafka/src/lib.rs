@@ -1,3 +1,49 @@
-//! Reads change topics back as a source: our own envelopes, and those that Debezium wrote.
+//! Change topics as a source of changes: our own envelopes, and those that Debezium wrote for `PostgreSQL`.
 //!
-//! Empty until changes travel through Kafka.
+//! ```text
+//! source -> worker (a thread) -> fetch                         a queue for each partition
+//!                             -> reading -> topic -> merge      which partition's message is next
+//!                                                 -> readers    message -> change
+//!                                                 -> slices     ends of a slice -> one end, when all are in
+//!                                                 -> letters    what cannot be decoded, if it may be put aside
+//!                                                 -> hold       what goes together
+//!                                        -> watermark, logs     records of the capture -> what is covered, what is let in
+//! positions: the checkpoint, one offset a partition                 continuity: is the topic still the same?
+//! coverage: does it cover what the capture says is there?
+//! ```
+
+mod arena;
+mod building;
+mod client;
+mod continuity;
+mod coverage;
+mod events;
+mod fetch;
+mod gap;
+mod hold;
+mod letters;
+mod logs;
+mod merge;
+mod ownership;
+mod positions;
+mod preflight;
+mod raw;
+mod readers;
+mod reading;
+mod schemas;
+mod slices;
+mod source;
+mod status;
+#[cfg(test)]
+mod testing;
+mod topic;
+mod watermark;
+mod worker;
+
+pub use coverage::not_covered;
+pub use gap::{accept_gap, find_gap};
+pub use letters::open_letters;
+pub use ownership::Membership;
+pub use preflight::preflight;
+pub use source::KafkaSource;
+pub use status::{State as SourceState, Status, TopicStatus};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use walbrook_model::{Error, ErrorKind};
+use walbrook_model::{Checkpoint, Error, ErrorKind};
 
 /// What a pipeline is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,15 @@ impl State {
     }
 }
 
+/// What a run knows of the sink's checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The sink could not say.
+    Unknown,
+    /// This one, or none, when the run last heard of it.
+    Held(Option<Checkpoint>),
+}
+
 /// A handle to the pipeline's state; clones share it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Mutex<Inner>>);
@@ -41,11 +50,17 @@ struct Inner {
     state: State,
     cause: Option<String>,
     errors: Vec<(ErrorKind, u64)>,
+    seen: Seen,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Inner { state: State::Starting, cause: None, errors: Vec::new() })))
+        Self(Arc::new(Mutex::new(Inner {
+            state: State::Starting,
+            cause: None,
+            errors: Vec::new(),
+            seen: Seen::Unknown,
+        })))
     }
 }
 
@@ -77,6 +92,16 @@ impl Health {
             Some((_, count)) => *count += 1,
             None => inner.errors.push((error.kind(), 1)),
         }
+    }
+
+    /// What the run knows of the sink's checkpoint.
+    pub(crate) fn seen(&self) -> Seen {
+        self.lock().seen.clone()
+    }
+
+    /// The run has heard of the sink's checkpoint.
+    pub(crate) fn see(&self, seen: Seen) {
+        self.lock().seen = seen;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

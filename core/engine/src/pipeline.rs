@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::info;
 use walbrook_model::{Checkpoint, Error, Result, Sink, Source};
 
-use crate::health::{Health, State};
+use crate::health::{Health, Seen, State};
 use crate::queue::{self, Receiver, Sender};
 
 /// Tells a run to drain, flush and end. Cloned into whoever may ask for it.
@@ -59,13 +59,15 @@ pub async fn start(
     stop: Stop,
     health: Health,
 ) -> Result<Halves<impl Future<Output = Result<()>> + Send, impl Future<Output = Result<()>> + Send>> {
+    health.see(Seen::Unknown);
     let from = sink.last_checkpoint().await?;
+    health.see(Seen::Held(from.clone()));
     info!(resumed = from.is_some(), "pipeline starts");
     source.start(from).await?;
     health.set(State::Running);
     let (sender, receiver) = queue::bounded(queue_bytes_max);
     let (durable_sender, durable) = watch::channel(None);
-    Ok(Halves { source: read(source, sender, durable, stop), sink: write(sink, receiver, durable_sender) })
+    Ok(Halves { source: read(source, sender, durable, stop), sink: write(sink, receiver, durable_sender, health) })
 }
 
 async fn read(
@@ -89,12 +91,18 @@ async fn read(
     source.stop(newest).await
 }
 
-async fn write(mut sink: Box<dyn Sink>, mut queue: Receiver, durable: watch::Sender<Option<Checkpoint>>) -> Result<()> {
+async fn write(
+    mut sink: Box<dyn Sink>,
+    mut queue: Receiver,
+    durable: watch::Sender<Option<Checkpoint>>,
+    health: Health,
+) -> Result<()> {
     let report = |sink: &dyn Sink| {
         durable.send_if_modified(|known| {
             let newest = sink.durable();
             let moved = *known != newest;
             if moved {
+                health.see(Seen::Held(newest.clone()));
                 *known = newest;
             }
             moved

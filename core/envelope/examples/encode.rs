@@ -5,18 +5,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use walbrook_envelope::{
-    Context, Format, Messages, Origin, SchemaIds, Settings, SnapshotMarker, SourceInfo, TableEnvelope,
-};
+use walbrook_envelope::{Context, Format, Messages, SchemaIds, Settings, SourceInfo, TableEnvelope};
 use walbrook_model::{
-    Cell, Change, Column, ColumnType, Decimal, DecodeCell, Error, Lineage, Op, Result, Row, RowBuilder, Seq, TableId,
-    TableSchema, Value,
+    Cell, Change, Column, ColumnType, Decimal, DecodeCell, Error, Lineage, Op, Origin, Result, Row, RowBuilder, Seq,
+    TableId, TableSchema, Transaction, Value,
 };
 
 const ROWS: u32 = 1_000_000;
 
 fn main() -> Result<()> {
     let schema = Arc::new(schema());
+    let transaction = Transaction { id: Some(10_784), previous_commit: Some(1_488_119_300), ..Transaction::default() };
     let change = Change {
         op: Op::Update,
         schema: schema.clone(),
@@ -24,18 +23,13 @@ fn main() -> Result<()> {
         after: Some(row("paid", "5532.18", "2026-03-05 10:20:30.123456+00")),
         seq: Seq::new(0, 1, 0x16B_3748, 7).map_err(|error| Error::bug("no token").because(error))?,
         committed_at_us: 1_795_255_526_956_526,
+        origin: Origin { position: Some(1_488_119_400), transaction: Some(Arc::new(transaction)), ..Origin::default() },
+        moved: None,
     };
     let lineage = Lineage::new("7412345678901234567/shop");
     let context = Context {
         ids: SchemaIds { key: 1, value: 2 },
         lineage: Some(&lineage),
-        origin: Origin {
-            snapshot: SnapshotMarker::False,
-            lsn: Some(1_488_119_400),
-            last_commit_lsn: Some(1_488_119_300),
-            transaction_id: Some(10_784),
-            ..Origin::default()
-        },
         processed_at_ns: 1_795_255_527_476_784_146,
         ..Context::default()
     };
@@ -63,7 +57,7 @@ fn measure(
         task: "0".to_owned(),
         run: "01a1fd91-5373-7e21-b9a5-c6d7b42ec860".to_owned(),
     };
-    let envelope = TableEnvelope::new(&Arc::new(settings), &Arc::new(info), schema, &[])?;
+    let envelope = TableEnvelope::new(&Arc::new(settings), &Arc::new(info), schema)?;
     let mut messages = Messages::default();
     let mut best = f64::MAX;
     let mut bytes = 0;
@@ -109,6 +103,7 @@ fn schema() -> TableSchema {
         nullable: name != "id",
         source_type: source_type.to_owned(),
         initial_default: None,
+        facts: Arc::default(),
         decoder: decode as DecodeCell,
     };
     let text = |name, source_type| column(name, ColumnType::Text, source_type);

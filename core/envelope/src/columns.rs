@@ -5,7 +5,6 @@ use walbrook_model::{Column, ColumnType};
 use crate::calendar::{self, Fraction};
 use crate::connect::{Field, Kind, Schema, logical, name};
 use crate::encode::conversion::Conversion;
-use crate::facts::ColumnFacts;
 use crate::settings::{BinaryMode, Compat, DecimalMode, HstoreMode, IntervalMode, Settings, TimeMode, UnknownTypes};
 use crate::sql_type::SqlType;
 
@@ -13,7 +12,8 @@ use crate::sql_type::SqlType;
 pub(crate) type Shape = (Schema, Conversion);
 
 /// What the column becomes; `None` if it is left out.
-pub(crate) fn shape(column: &Column, facts: &ColumnFacts, settings: &Settings) -> Option<Shape> {
+pub(crate) fn shape(column: &Column, settings: &Settings) -> Option<Shape> {
+    let facts = &column.facts;
     let sql = SqlType::parse(facts.base_type.as_deref().unwrap_or(&column.source_type));
     let of = Of { sql: &sql, labels: facts.labels.as_deref(), settings };
     of.shape(&column.ty)

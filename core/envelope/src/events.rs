@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use walbrook_model::{Result, TableId};
+use walbrook_model::{Origin, Result};
 
 use crate::connect::{Field, Kind, Schema};
 use crate::encode::avro::AvroOut;
@@ -14,7 +14,7 @@ use crate::messages::Messages;
 use crate::names;
 use crate::schemas::Texts;
 use crate::settings::{BinaryMode, Format, Settings};
-use crate::source::{self, Names, Origin, SourceInfo, TransactionBlock};
+use crate::source::{self, Names, SourceInfo, TransactionBlock};
 use crate::table::{SchemaIds, framed};
 use crate::wire::write_wire_header;
 
@@ -49,12 +49,15 @@ pub struct LogicalMessage<'a> {
     /// When its transaction committed; without one, when it was written. Microseconds since 1970 UTC.
     pub committed_at_us: i64,
     /// Its place in the log.
-    pub origin: Origin<'a>,
+    pub origin: &'a Origin,
     /// Its place in its transaction, if it has one and `transactions` is on.
     pub transaction: Option<TransactionBlock<'a>>,
     /// The clock now, milliseconds since 1970 UTC.
     pub processed_at_ms: i64,
 }
+
+/// What stands for a table where the messages of a transaction are counted.
+pub const MESSAGES: &str = "LOGICAL_DECODING_MESSAGE";
 
 /// A border of a transaction.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +67,8 @@ pub struct TransactionBorder<'a> {
     pub id: &'a str,
     /// When it committed, milliseconds since 1970 UTC.
     pub committed_at_ms: i64,
-    /// For the end: how many changes each table has.
-    pub end: Option<&'a [(TableId, i64)]>,
+    /// For the end: how many changes each table (`schema.name`) has; messages of the log are [`MESSAGES`].
+    pub end: Option<&'a [(String, i64)]>,
 }
 
 impl EventEnvelope {
@@ -210,7 +213,7 @@ fn write_message<E: Emit>(
     source::long(Some(message.processed_at_ms), out);
     out.field(2, "\"source\"");
     let names = Names::new(info, &settings.topic_prefix, "", "");
-    source::write(&names, message.committed_at_us, &message.origin, out);
+    source::write(&names, message.committed_at_us, message.origin, out);
     out.field(3, "\"transaction\"");
     source::write_transaction(message.transaction.as_ref(), out);
     out.field(4, "\"message\"");
@@ -243,7 +246,7 @@ fn write_border<E: Emit>(border: &TransactionBorder<'_>, out: &mut E) {
                 out.some(1);
                 out.record();
                 out.field(0, "\"data_collection\"");
-                out.text(&table.to_string());
+                out.text(table);
                 out.field(1, "\"event_count\"");
                 out.int(*count);
                 out.record_end();

@@ -8,6 +8,7 @@
 mod avro_schema;
 mod bits;
 mod calendar;
+mod checkpoint;
 mod columns;
 mod connect;
 mod connect_schema;
@@ -16,7 +17,6 @@ mod decode;
 mod defaults;
 mod encode;
 mod events;
-mod facts;
 pub mod headers;
 mod hstore;
 mod interval;
@@ -33,14 +33,14 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{PublishedCheckpoint, PublishedTopic, TableGap};
 pub use decode::{Decoded, Incoming, TableReader};
-pub use events::{EventEnvelope, EventKind, LogicalMessage, TransactionBorder};
-pub use facts::ColumnFacts;
+pub use events::{EventEnvelope, EventKind, LogicalMessage, MESSAGES, TransactionBorder};
 pub use messages::{Message, Messages};
 pub use settings::{
     BinaryMode, Compat, DecimalMode, Format, HstoreMode, IntervalMode, NameAdjustment, Settings, TimeMode, UNAVAILABLE,
     UnknownTypes,
 };
-pub use source::{Origin, SnapshotMarker, SourceInfo, TransactionBlock};
+pub use source::{SourceInfo, TransactionBlock};
 pub use table::{Context, SchemaIds, TableEnvelope};
 pub use wire::split_wire_header;

@@ -1,5 +1,7 @@
 //! The `source` block: where a change comes from.
 
+use walbrook_model::Origin;
+
 use crate::connect::{Field, Kind, Literal, Schema, name};
 use crate::encode::avro::AvroOut;
 use crate::encode::emit::{Emit, Prepared};
@@ -18,60 +20,6 @@ pub struct SourceInfo {
     pub task: String,
     /// `__debezium.context.runId`: a UUID of this run.
     pub run: String,
-}
-
-/// Whether a change comes from a snapshot, and where it stands in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SnapshotMarker {
-    /// From the log.
-    #[default]
-    False,
-    /// From a snapshot.
-    True,
-    /// The first read of all.
-    First,
-    /// The first read of its table.
-    FirstInTable,
-    /// The last read of its table.
-    LastInTable,
-    /// The last read of all.
-    Last,
-    /// From a snapshot beside the log.
-    Incremental,
-}
-
-impl SnapshotMarker {
-    /// As it stands in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::False => "false",
-            Self::True => "true",
-            Self::First => "first",
-            Self::FirstInTable => "first_in_data_collection",
-            Self::LastInTable => "last_in_data_collection",
-            Self::Last => "last",
-            Self::Incremental => "incremental",
-        }
-    }
-}
-
-/// What the change alone does not say of its place in the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Origin<'a> {
-    /// Where the change comes from.
-    pub snapshot: SnapshotMarker,
-    /// Where its record lies in the log.
-    pub lsn: Option<u64>,
-    /// Where the commit record of the last transaction before it ends.
-    pub last_commit_lsn: Option<u64>,
-    /// Its transaction's number.
-    pub transaction_id: Option<i64>,
-    /// The oldest transaction that the slot keeps.
-    pub xmin: Option<i64>,
-    /// The replication origin, where there is one.
-    pub origin: Option<&'a str>,
-    /// The change's place at its origin.
-    pub origin_lsn: Option<u64>,
 }
 
 /// The place of a change in its transaction.
@@ -164,7 +112,9 @@ fn write_pairs<E: Emit>(first: usize, pairs: &[(&str, &str)], out: &mut E) {
 }
 
 /// Writes the block. `at_us` is the commit's time.
-pub(crate) fn write<E: Emit>(names: &Names, at_us: i64, origin: &Origin<'_>, out: &mut E) {
+pub(crate) fn write<E: Emit>(names: &Names, at_us: i64, origin: &Origin, out: &mut E) {
+    let transaction = origin.transaction.as_deref();
+    let replayed_from = transaction.and_then(|transaction| transaction.replayed_from.as_ref());
     out.record();
     out.prepared(&names.head);
     out.field(3, "\"ts_ms\"");
@@ -181,21 +131,21 @@ pub(crate) fn write<E: Emit>(names: &Names, at_us: i64, origin: &Origin<'_>, out
     long(Some(at_us.saturating_mul(1000)), out);
     out.prepared(&names.table);
     out.field(11, "\"txId\"");
-    long(origin.transaction_id, out);
+    long(transaction.and_then(|transaction| transaction.id), out);
     out.field(12, "\"lsn\"");
-    long(origin.lsn.map(u64::cast_signed), out);
+    long(origin.position.map(u64::cast_signed), out);
     out.field(13, "\"xmin\"");
-    long(origin.xmin, out);
+    long(transaction.and_then(|transaction| transaction.oldest_kept), out);
     out.field(14, "\"origin\"");
-    match origin.origin {
-        Some(origin) => {
+    match replayed_from {
+        Some((name, _)) => {
             out.some(1);
-            out.text(origin);
+            out.text(name);
         }
         None => out.null(0),
     }
     out.field(15, "\"origin_lsn\"");
-    long(origin.origin_lsn.map(u64::cast_signed), out);
+    long(replayed_from.and_then(|(_, position)| *position).map(u64::cast_signed), out);
     out.record_end();
 }
 
@@ -225,8 +175,8 @@ pub(crate) fn long<E: Emit>(value: Option<i64>, out: &mut E) {
 }
 
 /// `["<last commit>","<this record>"]`, the first null after a start.
-fn sequence<E: Emit>(origin: &Origin<'_>, out: &mut E) {
-    let Some(lsn) = origin.lsn else { return out.null(0) };
+fn sequence<E: Emit>(origin: &Origin, out: &mut E) {
+    let Some(lsn) = origin.position else { return out.null(0) };
     let mut text = [0; 64];
     let mut len = 0;
     let mut push = |bytes: &[u8]| {
@@ -236,7 +186,7 @@ fn sequence<E: Emit>(origin: &Origin<'_>, out: &mut E) {
         }
     };
     let mut digits = itoa::Buffer::new();
-    match origin.last_commit_lsn {
+    match origin.transaction.as_ref().and_then(|transaction| transaction.previous_commit) {
         Some(commit) => {
             push(b"[\"");
             push(digits.format(commit).as_bytes());

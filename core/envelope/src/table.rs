@@ -18,10 +18,9 @@ use crate::encode::avro::AvroOut;
 use crate::encode::emit::Emit;
 use crate::encode::json::JsonOut;
 use crate::encode::row::{self, ColumnPlan, Image};
-use crate::facts::ColumnFacts;
 use crate::messages::Messages;
 use crate::settings::{Compat, Format, NameAdjustment, Settings};
-use crate::source::{self, Names, Origin, SourceInfo, TransactionBlock};
+use crate::source::{self, Names, SourceInfo, TransactionBlock};
 use crate::sql_type::SqlType;
 use crate::text::{Alphabet, base64};
 use crate::wire::write_wire_header;
@@ -60,30 +59,21 @@ pub struct Context<'a> {
     pub ids: SchemaIds,
     /// The log that the change comes from.
     pub lineage: Option<&'a Lineage>,
-    /// Its place in the log.
-    pub origin: Origin<'a>,
     /// Its place in its transaction, if `transactions` is on and it comes from one.
     pub transaction: Option<TransactionBlock<'a>>,
     /// The clock now, nanoseconds since 1970 UTC: `ts_ms`, `ts_us` and `ts_ns`.
     pub processed_at_ns: i64,
-    /// The other half of a key change: the new row for its delete, the old row for its create.
-    pub moved: Option<&'a Row>,
     /// How many partitions get the message: the end of a slice only.
     pub partitions: u32,
 }
 
 impl TableEnvelope {
-    /// Compiles a version of a table. `facts` go with the columns of `schema`; missing ones are taken as unknown.
+    /// Compiles a version of a table.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Config`] if names do not go with the format.
-    pub fn new(
-        settings: &Arc<Settings>,
-        info: &Arc<SourceInfo>,
-        schema: &Arc<TableSchema>,
-        facts: &[ColumnFacts],
-    ) -> Result<Self> {
-        let compiled = Compiled::new(settings, schema, facts)?;
+    pub fn new(settings: &Arc<Settings>, info: &Arc<SourceInfo>, schema: &Arc<TableSchema>) -> Result<Self> {
+        let compiled = Compiled::new(settings, schema)?;
         let topic = names::table_topic(settings, &schema.table);
         let record = |part: &str| names::record(settings.schema_names, &format!("{topic}.{part}"));
         let key_fields: Vec<Field> = compiled.key.iter().map(|(_, field)| field.clone()).collect();
@@ -205,7 +195,7 @@ impl TableEnvelope {
     }
 
     fn push_headers(&self, change: &Change, context: &Context<'_>, out: &mut Messages) -> Result<()> {
-        if let Some(moved) = context.moved {
+        if let Some(moved) = &change.moved {
             let name = if change.op == Op::Delete { headers::NEW_KEY } else { headers::OLD_KEY };
             let write = |buffer: &mut Vec<u8>| {
                 row::write(&self.key, &self.schema, moved, Image::After, &mut JsonOut::for_header(buffer))
@@ -335,7 +325,7 @@ impl TableEnvelope {
         out.field(1, "\"after\"");
         self.write_image(change.after.as_ref(), Image::After, out)?;
         out.field(2, "\"source\"");
-        source::write(&self.names, change.committed_at_us, &context.origin, out);
+        source::write(&self.names, change.committed_at_us, &change.origin, out);
         out.field(3, "\"transaction\"");
         source::write_transaction(context.transaction.as_ref(), out);
         out.field(4, "\"op\"");
@@ -370,14 +360,13 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn new(settings: &Settings, schema: &TableSchema, facts: &[ColumnFacts]) -> Result<Self> {
-        let unknown = ColumnFacts::default();
+    fn new(settings: &Settings, schema: &TableSchema) -> Result<Self> {
         let mut compiled = Self { fields: Vec::new(), columns: Vec::new(), key: Vec::new(), left_out: Vec::new() };
         let mut keyed = Vec::new();
         for (index, column) in schema.columns.iter().enumerate() {
-            let facts = facts.get(index).unwrap_or(&unknown);
+            let facts = &column.facts;
             let is_key = schema.key.contains(&index);
-            let Some(shape) = columns::shape(column, facts, settings) else {
+            let Some(shape) = columns::shape(column, settings) else {
                 if is_key {
                     return Err(Error::config(format!("key column {} has a type without a form", column.name))
                         .on(format!("table {}", schema.table))

@@ -1,16 +1,20 @@
 //! The unit that moves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{Change, Checkpoint, Error, Lineage, Seq, TableId};
+use crate::{Change, Checkpoint, Error, Lineage, LogicalMessage, Seq, TableId};
 
 /// Changes in the order of their source, and a checkpoint where the source can resume after them.
 ///
 /// An empty batch is a heartbeat: it lets the sink look at its clock.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In order of `seq` within the log; reads of a snapshot may come between them.
+    /// In order of `seq` within the log, or where `covered` is told within each table; reads of a snapshot may come between
+    /// them. Tables of `unordered` are the exception.
     pub changes: Vec<Change>,
+    /// Messages of the log between them, in their order.
+    pub messages: Vec<LogicalMessage>,
     /// Tables that the source cannot go on with. They concern what comes after `changes`.
     pub stopped: Vec<TableStop>,
     /// Covers every change up to and including this batch. `None` inside a transaction.
@@ -22,6 +26,15 @@ pub struct Batch {
     /// The source's clock at its newest known moment (microseconds since 1970 UTC): after this batch is durable,
     /// everything that committed before it is in the sink.
     pub complete_until_us: Option<i64>,
+    /// Every change at or below it was handed over, in this batch or before; [`Seq::ZERO`] where that is not known. `None`:
+    /// the source reads its log in order, so that this holds for the newest change. Told by a source whose tables each have an
+    /// order, but none among each other: the newest change then speaks of its own table alone.
+    pub covered: Option<Seq>,
+    /// Tables whose changes come in any order, from this batch on.
+    pub unordered: Vec<TableId>,
+    /// Logs whose changes may come from here on, as the operator of a pipeline before this one let them in: generations by
+    /// the lineage that they belong to. `None`: no others than before.
+    pub logs: Option<Arc<BTreeMap<String, BTreeSet<u16>>>>,
 }
 
 impl Batch {
@@ -32,7 +45,9 @@ impl Batch {
 
     /// Bytes that this batch keeps in memory.
     pub fn bytes(&self) -> usize {
-        self.changes.iter().map(Change::bytes).sum::<usize>() + self.stopped.len() * size_of::<TableStop>()
+        let changes = self.changes.iter().map(Change::bytes).sum::<usize>();
+        let messages = self.messages.iter().map(LogicalMessage::bytes).sum::<usize>();
+        changes + messages + self.stopped.len() * size_of::<TableStop>()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Row, Seq, TableSchema};
+use crate::{Origin, Row, Seq, TableSchema};
 
 /// What a [`Change`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,9 +65,18 @@ pub struct Change {
     pub seq: Seq,
     /// When its transaction committed (for a read: when the slice was taken), microseconds since 1970 UTC.
     pub committed_at_us: i64,
+    /// Where the log has it.
+    pub origin: Origin,
+    /// The other half of a change of the key: the new row for its delete, the old row for its insert.
+    pub moved: Option<Box<Row>>,
 }
 
 impl Change {
+    /// A change without rows.
+    pub fn new(op: Op, schema: Arc<TableSchema>, seq: Seq, committed_at_us: i64) -> Self {
+        Self { op, schema, before: None, after: None, seq, committed_at_us, origin: Origin::default(), moved: None }
+    }
+
     /// The row that holds the key: `after` where there is one, else `before`.
     pub fn key_row(&self) -> Option<&Row> {
         self.after.as_ref().or(self.before.as_ref())

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Data,
     /// Continuity of the log cannot be proven: stop, acknowledge nothing, wait for an operator.
     Gap,
+    /// Another process of the same pipeline has taken over: stop at once, write nothing more, and do not try again.
+    Fenced,
     /// An invariant of ours is broken: stop before it does harm.
     Bug,
 }
@@ -28,6 +30,7 @@ impl ErrorKind {
             Self::Config => "config",
             Self::Data => "data",
             Self::Gap => "gap",
+            Self::Fenced => "fenced",
             Self::Bug => "bug",
         }
     }
@@ -78,6 +81,11 @@ impl Error {
     /// Shorthand for [`ErrorKind::Gap`].
     pub fn gap(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Gap, message)
+    }
+
+    /// Shorthand for [`ErrorKind::Fenced`].
+    pub fn fenced(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Fenced, message)
     }
 
     /// Shorthand for [`ErrorKind::Bug`].

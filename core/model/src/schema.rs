@@ -72,6 +72,20 @@ pub enum ColumnType {
 /// Reads the bytes of a non-null cell as a value of the column's type.
 pub type DecodeCell = for<'a> fn(&ColumnType, &'a [u8]) -> Result<Value<'a>>;
 
+/// What the catalog of a source knows of a column, for the schemas of messages. All are optional: without them a message is
+/// right, but its schema may differ from the one that Debezium would give it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// The type below all domains, as the source prints it. `None`: the column's `source_type`.
+    pub base_type: Option<String>,
+    /// Whether the source forbids NULL. `None`: as [`Column::nullable`] says.
+    pub not_null: Option<bool>,
+    /// The default's expression, as the source prints it.
+    pub default: Option<String>,
+    /// The labels of an enum, or of an array's enum, in order.
+    pub labels: Option<Vec<String>>,
+}
+
 /// One column of a [`TableSchema`].
 #[derive(Clone)]
 pub struct Column {
@@ -85,6 +99,8 @@ pub struct Column {
     pub source_type: String,
     /// The value that rows have which were there before the column was added, as the source's bytes; `None` is NULL.
     pub initial_default: Option<Arc<[u8]>>,
+    /// What the source's catalog knows beyond that.
+    pub facts: Arc<ColumnFacts>,
     /// Reads a cell.
     pub decoder: DecodeCell,
 }
@@ -100,13 +116,15 @@ impl Column {
 }
 
 impl PartialEq for Column {
-    /// The decoder is not compared: it follows from the source and the type.
+    /// The decoder is not compared: one shape of a table may come in several forms, as text in the log and in binary in a
+    /// snapshot. Whoever reads cells does it with the very schema that came with them.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && self.ty == other.ty
             && self.nullable == other.nullable
             && self.source_type == other.source_type
             && self.initial_default == other.initial_default
+            && self.facts == other.facts
     }
 }
 

@@ -44,12 +44,14 @@ impl SimSource {
         let changes = (1..)
             .zip(&transaction.rows)
             .map(|(ordinal, (key, value))| Change {
-                op: if value.is_some() { Op::Update } else { Op::Delete },
-                schema: self.schema.clone(),
                 before: value.is_none().then(|| row(*key, None)),
                 after: value.map(|value| row(*key, Some(value))),
-                seq: Seq::new(0, 1, transaction.commit, ordinal).expect("small"),
-                committed_at_us: transaction.commit.cast_signed(),
+                ..Change::new(
+                    if value.is_some() { Op::Update } else { Op::Delete },
+                    self.schema.clone(),
+                    Seq::new(0, 1, transaction.commit, ordinal).expect("small"),
+                    transaction.commit.cast_signed(),
+                )
             })
             .collect();
         Some((changes, transaction.end))

@@ -257,6 +257,7 @@ pub(crate) fn schema() -> Arc<TableSchema> {
         nullable: false,
         source_type: "u64".to_owned(),
         initial_default: None,
+        facts: Arc::default(),
         decoder: |_, bytes| {
             let text = std::str::from_utf8(bytes).map_err(|_| Error::data("not text"))?;
             let number: u64 = text.parse().map_err(|_| Error::data("not a number"))?;

@@ -184,7 +184,7 @@ impl TableReader {
             message.number(headers::COMMITTED_AT).ok_or_else(|| Error::data("a header is missing"))?;
         let initial = message.header(headers::INITIAL);
         let schema = self.schema_of(self.table.clone(), initial)?;
-        Ok(Change { op, schema, before: None, after: None, seq, committed_at_us })
+        Ok(Change::new(op, schema, seq, committed_at_us))
     }
 
     fn read_value(
@@ -230,7 +230,7 @@ impl TableReader {
         };
         self.check(op, before.as_ref(), after.as_ref())?;
         self.seen_row |= op != Op::Truncate;
-        Ok(Decoded::Change(Change { op, schema, before, after, seq, committed_at_us }, lineage))
+        Ok(Decoded::Change(Change { before, after, ..Change::new(op, schema, seq, committed_at_us) }, lineage))
     }
 
     fn check(&self, op: Op, before: Option<&Row>, after: Option<&Row>) -> Result<()> {
@@ -506,6 +506,7 @@ impl ColumnReader {
             nullable,
             source_type: self.source_type.clone(),
             initial_default,
+            facts: Arc::default(),
             decoder: cells::decoder(notation, meaning.form, list, meaning.nullable_elements),
         })
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use walbrook_model::{Cell, Change, Op, Row, RowBuilder, Seq, TableId, TableSchema};
+use walbrook_model::{Cell, Change, ColumnFacts, Op, Origin, Row, RowBuilder, Seq, TableId, TableSchema, Transaction};
 
 use super::postgres;
 use crate::*;
@@ -196,17 +196,16 @@ impl Recorded {
 
     fn envelope(&self, table: &Table, format: Format) -> walbrook_model::Result<TableEnvelope> {
         let text = |value: &Json| value.as_str().map(str::to_owned);
-        let facts: Vec<ColumnFacts> = table
-            .columns
-            .iter()
-            .map(|column| ColumnFacts {
-                base_type: text(&column["base"]),
-                not_null: column["not_null"].as_bool(),
-                default: text(&column["default"]),
-                labels: column["labels"].as_array().map(|labels| labels.iter().filter_map(text).collect()),
-            })
-            .collect();
-        TableEnvelope::new(&Arc::new((self.settings)(format)), &Arc::new(info()), &table.schema(), &facts)
+        let mut schema = TableSchema::clone(&table.schema());
+        for (column, known) in schema.columns.iter_mut().zip(&table.columns) {
+            column.facts = Arc::new(ColumnFacts {
+                base_type: text(&known["base"]),
+                not_null: known["not_null"].as_bool(),
+                default: text(&known["default"]),
+                labels: known["labels"].as_array().map(|labels| labels.iter().filter_map(text).collect()),
+            });
+        }
+        TableEnvelope::new(&Arc::new((self.settings)(format)), &Arc::new(info()), &Arc::new(schema))
     }
 
     fn compare(&self, table: &Table, value: &Json, expected: &[&Json]) {
@@ -227,13 +226,12 @@ impl Recorded {
             after,
             seq: Seq::new(0, 1, 7, 1).unwrap(),
             committed_at_us: source["ts_us"].as_i64().unwrap(),
-        };
-        let moved = moved(table, expected[0]);
-        let context = Context {
             origin: origin(value),
+            moved: moved(table, expected[0]).map(Box::new),
+        };
+        let context = Context {
             transaction: block(value),
             processed_at_ns: value["ts_ns"].as_i64().unwrap(),
-            moved: moved.as_ref(),
             ..Context::default()
         };
         for format in [Format::Json, Format::JsonWithSchemas, Format::Avro] {
@@ -263,8 +261,7 @@ impl Recorded {
             EventKind::Heartbeats => envelope.encode_heartbeat(value["ts_ms"].as_i64().unwrap(), ids, &mut out),
             EventKind::Transactions => {
                 let table = |entry: &Json| {
-                    let (schema, name) = entry["data_collection"].as_str().unwrap().split_once('.').unwrap();
-                    (TableId::new(schema, name), entry["event_count"].as_i64().unwrap())
+                    (entry["data_collection"].as_str().unwrap().to_owned(), entry["event_count"].as_i64().unwrap())
                 };
                 let end = value["data_collections"].as_array().map(|list| list.iter().map(table).collect::<Vec<_>>());
                 let border = TransactionBorder {
@@ -284,7 +281,7 @@ impl Recorded {
                     prefix: value["message"]["prefix"].as_str().unwrap(),
                     content,
                     committed_at_us: value["source"]["ts_us"].as_i64().unwrap(),
-                    origin: origin(&value),
+                    origin: &origin(&value),
                     transaction: block(&value),
                     processed_at_ms: value["ts_ms"].as_i64().unwrap(),
                 };
@@ -363,13 +360,16 @@ fn info() -> SourceInfo {
     }
 }
 
-fn origin(value: &Json) -> Origin<'static> {
+fn origin(value: &Json) -> Origin {
     let source = &value["source"];
     let sequence: Vec<Option<String>> = serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
     Origin {
-        lsn: source["lsn"].as_u64(),
-        last_commit_lsn: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
-        transaction_id: source["txId"].as_i64(),
+        position: source["lsn"].as_u64(),
+        transaction: Some(Arc::new(Transaction {
+            id: source["txId"].as_i64(),
+            previous_commit: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
+            ..Transaction::default()
+        })),
         ..Origin::default()
     }
 }

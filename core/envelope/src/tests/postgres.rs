@@ -1,5 +1,7 @@
 //! Columns as the source for `PostgreSQL` describes and decodes them: its text forms, for tests.
 
+use std::sync::Arc;
+
 use walbrook_model::{Cell, Column, ColumnType, Decimal, DecodeCell, Error, Result, Row, RowBuilder, Value};
 
 use crate::sql_type::SqlType;
@@ -50,6 +52,7 @@ pub(crate) fn column(name: &str, source_type: &str, base: &str) -> Column {
         nullable: true,
         source_type: source_type.to_owned(),
         initial_default: None,
+        facts: Arc::default(),
         decoder: decode as DecodeCell,
     }
 }

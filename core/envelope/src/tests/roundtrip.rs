@@ -187,7 +187,7 @@ fn envelope(settings: Settings, schema: &Arc<TableSchema>) -> TableEnvelope {
         task: "0".to_owned(),
         run: "run".to_owned(),
     };
-    TableEnvelope::new(&Arc::new(settings), &Arc::new(info), schema, &[]).unwrap()
+    TableEnvelope::new(&Arc::new(settings), &Arc::new(info), schema).unwrap()
 }
 
 /// The messages of a change, read back.
@@ -227,7 +227,6 @@ fn context(lineage: &Lineage) -> Context<'_> {
     Context {
         ids: SchemaIds { key: 11, value: 12 },
         lineage: Some(lineage),
-        origin: Origin { lsn: Some(700), last_commit_lsn: Some(600), transaction_id: Some(5), ..Origin::default() },
         processed_at_ns: 1_795_255_527_476_784_146,
         partitions: 4,
         ..Context::default()
@@ -268,12 +267,9 @@ proptest! {
         let schema = schema(&cases);
         let has_before = op == Op::Delete || (op == Op::Update && with_before);
         let change = Change {
-            op,
-            schema: schema.clone(),
             before: has_before.then(|| row(key, &cases, 0, masks[0])),
             after: (op != Op::Delete).then(|| row(key, &cases, 1, masks[1] & masks[0])),
-            seq: Seq::from_u128(u128::from(seq) << 60).unwrap(),
-            committed_at_us: at,
+            ..Change::new(op, schema.clone(), Seq::from_u128(u128::from(seq) << 60).unwrap(), at)
         };
         let lineage = Lineage::new("log");
         let all = FORMATS.into_iter().flat_map(|format| {
@@ -313,12 +309,9 @@ proptest! {
     ) {
         let schema = schema(&cases);
         let change = Change {
-            op: Op::Update,
-            schema: schema.clone(),
             before: Some(row(key, &cases, 0, 0)),
             after: Some(row(key, &cases, 1, 0)),
-            seq: Seq::ZERO,
-            committed_at_us: 7,
+            ..Change::new(Op::Update, schema.clone(), Seq::ZERO, 7)
         };
         let lineage = Lineage::new("log");
         let times = [TimeMode::Adaptive, TimeMode::IsoString, TimeMode::Microseconds];
@@ -344,9 +337,7 @@ proptest! {
     ) {
         let schema = schema(&cases);
         let before = Some(row(1, &cases, 0, 0));
-        let change = Change {
-            op: Op::Delete, schema: schema.clone(), before, after: None, seq: Seq::ZERO, committed_at_us: 7,
-        };
+        let change = Change { before, ..Change::new(Op::Delete, schema.clone(), Seq::ZERO, 7) };
         let lineage = Lineage::new("log");
         for format in FORMATS {
             let envelope = envelope(Settings::native("shop", format), &schema);
@@ -444,8 +435,7 @@ fn truncates_and_ends_of_slices_read_back() {
         let envelope = envelope(Settings::native("shop", format), &schema);
         for op in [Op::Truncate, Op::SnapshotEnd] {
             let seq = Seq::new(1, 2, 3, 4).unwrap();
-            let change =
-                Change { op, schema: schema.clone(), before: None, after: None, seq, committed_at_us: 1_234_567 };
+            let change = Change::new(op, schema.clone(), seq, 1_234_567);
             let mut messages = Messages::default();
             envelope.encode(&change, &context(&lineage), &mut messages).unwrap();
             assert!(messages.iter().all(|message| message.key.is_none()));
@@ -465,14 +455,8 @@ fn what_rows_held_before_their_column_was_added_travels_too() {
     added.initial_default = Some(Arc::from(&b"12.50"[..]));
     table.columns.push(added);
     let table = Arc::new(table);
-    let change = Change {
-        op: Op::Insert,
-        schema: table.clone(),
-        before: None,
-        after: Some(postgres::row(&[Some("a".to_owned()), Some("1".to_owned()), None])),
-        seq: Seq::ZERO,
-        committed_at_us: 7,
-    };
+    let after = Some(postgres::row(&[Some("a".to_owned()), Some("1".to_owned()), None]));
+    let change = Change { after, ..Change::new(Op::Insert, table.clone(), Seq::ZERO, 7) };
     let lineage = Lineage::new("log");
     for format in FORMATS {
         for settings in [Settings::native("shop", format), Settings::debezium("shop", format)] {
@@ -494,14 +478,7 @@ fn what_rows_held_before_their_column_was_added_travels_too() {
 fn an_error_leaves_no_half_message() {
     let table = schema(&[(ColumnType::Int32, [None, None])]);
     let bad = postgres::row(&[Some("a".to_owned()), Some("1".to_owned()), Some("x".to_owned())]);
-    let change = Change {
-        op: Op::Insert,
-        schema: table.clone(),
-        before: None,
-        after: Some(bad),
-        seq: Seq::ZERO,
-        committed_at_us: 7,
-    };
+    let change = Change { after: Some(bad), ..Change::new(Op::Insert, table.clone(), Seq::ZERO, 7) };
     let lineage = Lineage::new("log");
     let envelope = envelope(Settings::native("shop", Format::Avro), &table);
     let mut messages = Messages::default();

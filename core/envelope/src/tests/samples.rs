@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use walbrook_model::{Change, Op, Row, RowBuilder, Seq, TableId, TableSchema};
+use walbrook_model::{
+    Change, Column, ColumnFacts, Op, Origin, Row, RowBuilder, Seq, SnapshotMarker, TableId, TableSchema, Transaction,
+};
 
 use super::postgres;
 use crate::decode::document::Object;
@@ -77,20 +79,14 @@ fn table(name: &str) -> (Columns, Vec<usize>) {
 
 fn envelope(name: &str) -> TableEnvelope {
     let (columns, key) = table(name);
-    let schema = TableSchema {
-        table: TableId::new("public", name),
-        columns: columns.iter().map(|(name, ty, ..)| postgres::column(name, ty, ty)).collect(),
-        key,
+    let column = |(name, ty, not_null, default): &(&str, &str, bool, Option<&str>)| {
+        let default = default.map(str::to_owned);
+        let facts = ColumnFacts { not_null: Some(*not_null), default, ..ColumnFacts::default() };
+        Column { facts: Arc::new(facts), ..postgres::column(name, ty, ty) }
     };
-    let facts: Vec<ColumnFacts> = columns
-        .iter()
-        .map(|(_, _, not_null, default)| ColumnFacts {
-            not_null: Some(*not_null),
-            default: default.map(str::to_owned),
-            ..ColumnFacts::default()
-        })
-        .collect();
-    TableEnvelope::new(&settings(), &info(), &Arc::new(schema), &facts).unwrap()
+    let columns = columns.iter().map(column).collect();
+    let schema = TableSchema { table: TableId::new("public", name), columns, key };
+    TableEnvelope::new(&settings(), &info(), &Arc::new(schema)).unwrap()
 }
 
 /// The row as the server prints it.
@@ -154,6 +150,9 @@ fn check(name: &str, sample: &str, tombstone: Option<&str>) {
         "r" => Op::Read,
         _ => Op::Truncate,
     };
+    let sequence: Vec<Option<String>> = serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
+    let markers = [SnapshotMarker::False, SnapshotMarker::LastInTable];
+    let block = &value["transaction"];
     let change = Change {
         op,
         schema: envelope.schema().clone(),
@@ -161,26 +160,24 @@ fn check(name: &str, sample: &str, tombstone: Option<&str>) {
         after: row(columns, &value["after"]),
         seq: Seq::ZERO,
         committed_at_us: source["ts_us"].as_i64().unwrap(),
-    };
-    let sequence: Vec<Option<String>> = serde_json::from_str(source["sequence"].as_str().unwrap()).unwrap();
-    let markers = [SnapshotMarker::False, SnapshotMarker::LastInTable];
-    let block = &value["transaction"];
-    let moved = moved(&message, columns);
-    let context = Context {
         origin: Origin {
             snapshot: *markers.iter().find(|marker| source["snapshot"] == marker.as_str()).unwrap(),
-            lsn: source["lsn"].as_u64(),
-            last_commit_lsn: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
-            transaction_id: source["txId"].as_i64(),
-            ..Origin::default()
+            position: source["lsn"].as_u64(),
+            transaction: Some(Arc::new(Transaction {
+                id: source["txId"].as_i64(),
+                previous_commit: sequence[0].as_ref().map(|lsn| lsn.parse().unwrap()),
+                ..Transaction::default()
+            })),
         },
+        moved: moved(&message, columns).map(Box::new),
+    };
+    let context = Context {
         transaction: block["id"].as_str().map(|id| TransactionBlock {
             id,
             total_order: block["total_order"].as_i64().unwrap(),
             table_order: block["data_collection_order"].as_i64().unwrap(),
         }),
         processed_at_ns: value["ts_ns"].as_i64().unwrap(),
-        moved: moved.as_ref(),
         ..Context::default()
     };
     let mut out = Messages::default();
@@ -226,7 +223,7 @@ fn borders_are_the_same_text() {
     for (name, sample) in BORDERS {
         let message: Json = serde_json::from_str(sample).unwrap();
         let value = &message["value"]["payload"];
-        let tables = [(TableId::new("public", "orders"), 1)];
+        let tables = [("public.orders".to_owned(), 1)];
         let border = TransactionBorder {
             id: value["id"].as_str().unwrap(),
             committed_at_ms: value["ts_ms"].as_i64().unwrap(),

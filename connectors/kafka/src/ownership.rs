@@ -1,0 +1,292 @@
+//! Which tables this process owns: a place in the consumer group.
+//!
+//! A table has one owner at a time, which reads all partitions of its topic. The group decides who: whoever is assigned one
+//! certain partition of a topic owns the table; which one it is follows from the topic's name, so that the tables spread over
+//! the members although topics have equal numbers of partitions.
+//!
+//! - The member fetches nothing. It takes its assignment, remembers it, and assigns itself no partition; another consumer
+//!   reads the topics. So it always answers in time, however slow the sink is.
+//! - What it loses it gives back only after the source has ended and the sink has written what it had, or after
+//!   [`RELEASE_MAX`]: the next owner begins where the checkpoint then is.
+//! - All of that is courtesy. A process that was stopped and wakes up is refused by the sink, which compares its checkpoint.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use walbrook_config::KafkaSource as Settings;
+use walbrook_model::{Error, Result};
+use walbrook_oauth::Tokens;
+
+use crate::client::{self, ASK_TIMEOUT};
+use crate::{events, reading};
+
+/// How long the source and the sink may take to let go of what the group takes away.
+const RELEASE_MAX: Duration = Duration::from_secs(30);
+/// How long a start waits for the group.
+const ASSIGNED_MAX: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A place in the consumer group, kept over restarts of the source. The last clone that is dropped leaves the group: drop it
+/// after the sink has written what it had.
+#[derive(Clone)]
+pub struct Membership(Arc<Member>);
+
+struct Member {
+    shared: Arc<Shared>,
+    owned: watch::Receiver<Option<Owned>>,
+    /// The generation that the last start met.
+    met: AtomicU64,
+}
+
+/// What the group has given to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owned {
+    /// Rises with each change.
+    pub(crate) generation: u64,
+    pub(crate) topics: BTreeSet<String>,
+}
+
+struct Shared {
+    settings: Settings,
+    tokens: Tokens,
+    /// `None`: between two assignments.
+    owned: watch::Sender<Option<Owned>>,
+    generation: AtomicU64,
+    /// The newest generation that nobody works with any more.
+    released: Mutex<u64>,
+    release: Condvar,
+    leaving: AtomicBool,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.shared.leaving.store(true, Ordering::Relaxed);
+        self.shared.release.notify_all();
+    }
+}
+
+impl Membership {
+    /// Joins the group of the settings.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Config`] for a setting that librdkafka refuses.
+    pub fn join(settings: &Settings) -> Result<Self> {
+        let (sender, owned) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            tokens: Tokens::of(&settings.client),
+            owned: sender,
+            generation: AtomicU64::new(0),
+            released: Mutex::new(0),
+            release: Condvar::new(),
+            leaving: AtomicBool::new(false),
+        });
+        let mut config = ClientConfig::new();
+        settings.client.apply(|key, value| {
+            config.set(key, value);
+        });
+        // By default all first partitions go to one member.
+        let ours = [
+            ("client.id", "walbrook"),
+            ("group.id", settings.group.as_str()),
+            ("partition.assignment.strategy", "roundrobin"),
+            ("enable.auto.commit", "false"),
+            // New topics of a pattern.
+            ("topic.metadata.refresh.interval.ms", "30000"),
+        ];
+        for (key, value) in ours {
+            config.set(key, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        let consumer: BaseConsumer<Callbacks> =
+            config.create_with_context(Callbacks(shared.clone())).map_err(|error| client::refused(&error))?;
+        let names: Vec<String> = settings.topics.iter().map(|pattern| expression(pattern)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| {
+            Error::config("the topics cannot be subscribed to").because(error).on("source.kafka.topics")
+        })?;
+        let own = shared.clone();
+        let run = move || {
+            while !own.leaving.load(Ordering::Relaxed) {
+                // It has no partition, so what comes are errors; librdkafka goes on by itself.
+                let _ = consumer.poll(POLL);
+            }
+        };
+        let spawned = thread::Builder::new().name("kafka-group".to_owned()).spawn(run);
+        spawned.map_err(|error| Error::transient("no thread for the consumer group").because(error))?;
+        Ok(Self(Arc::new(Member { shared, owned, met: AtomicU64::new(0) })))
+    }
+
+    /// Says that nobody works with earlier assignments, and waits for the next.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Transient`] if the group does not come to rest, and if the assignment is new: the
+    /// checkpoint that was read before must be read again, since the owner before us may have written it until then.
+    pub(crate) async fn owned(&self) -> Result<Owned> {
+        let Member { shared, owned, met } = &*self.0;
+        shared.release_all();
+        let tokens = shared.tokens.clone();
+        let proven = tokio::task::spawn_blocking(move || tokens.prove()).await;
+        proven.unwrap_or_else(|error| Err(Error::bug("the look for a token failed").because(error)))?;
+        let mut owned = owned.clone();
+        let owned = match timeout(ASSIGNED_MAX, owned.wait_for(Option::is_some)).await {
+            Ok(Ok(owned)) => owned.clone(),
+            _ => None,
+        };
+        let group = || format!("group {}", shared.settings.group);
+        let Some(owned) = owned else {
+            return Err(Error::transient("the consumer group has no assignment for us")
+                .on(group())
+                .remedy("look at the group with kafka-consumer-groups.sh --describe --state"));
+        };
+        if met.swap(owned.generation, Ordering::Relaxed) == owned.generation {
+            return Ok(owned);
+        }
+        Err(Error::transient("the assignment is new: the checkpoint is read again").on(group()))
+    }
+
+    /// Whether this is still what we own.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.0.owned.borrow().as_ref().is_some_and(|owned| owned.generation == generation)
+    }
+}
+
+impl Shared {
+    fn release_all(&self) {
+        *self.lock() = self.generation.load(Ordering::Relaxed);
+        self.release.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self, topics: BTreeSet<String>) {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        events::assigned(&self.settings.group, topics.len());
+        self.owned.send_replace(Some(Owned { generation, topics }));
+    }
+
+    /// Takes everything away, and waits until nobody works with it.
+    fn take_away(&self, lost: bool) {
+        let before = self.owned.send_replace(None);
+        let idle = before.is_none_or(|owned| owned.topics.is_empty());
+        if lost || idle {
+            return;
+        }
+        let generation = self.generation.load(Ordering::Relaxed);
+        let used = |released: &mut u64| *released < generation && !self.leaving.load(Ordering::Relaxed);
+        let waited = self.release.wait_timeout_while(self.lock(), RELEASE_MAX, used);
+        if waited.is_ok_and(|(_, waited)| waited.timed_out()) {
+            events::not_released(&self.settings.group);
+        }
+    }
+}
+
+/// Hears what the group decides.
+struct Callbacks(Arc<Shared>);
+
+impl ClientContext for Callbacks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.0.tokens.answer()
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        events::client_says(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        events::client_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, assigned: &mut TopicPartitionList) {
+        let answered = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.0.give(self.owned(consumer, assigned));
+            // The group is answered with no partition: none is fetched here.
+            consumer.assign(&TopicPartitionList::new())
+        } else {
+            self.0.take_away(consumer.assignment_lost());
+            consumer.unassign()
+        };
+        if let Err(error) = answered {
+            events::client_error(&error, "the consumer group was not answered");
+        }
+    }
+}
+
+impl Callbacks {
+    /// The topics whose deciding partition is assigned to us.
+    fn owned(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> BTreeSet<String> {
+        let mut owned = BTreeSet::new();
+        let mut partitions = (String::new(), 0);
+        for element in assigned.elements() {
+            let topic = element.topic();
+            if !reading::is_read(&self.0.settings, topic) {
+                continue;
+            }
+            if partitions.0 != topic {
+                let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT);
+                // Not knowing it owns nothing: the group looks at the topics again soon.
+                let count =
+                    metadata.map_or(0, |found| found.topics().first().map_or(0, |topic| topic.partitions().len()));
+                partitions = (topic.to_owned(), count);
+            }
+            if deciding(topic, partitions.1) == Some(element.partition()) {
+                owned.insert(topic.to_owned());
+            }
+        }
+        owned
+    }
+}
+
+/// The partition whose holder owns the table.
+fn deciding(topic: &str, partitions: usize) -> Option<i32> {
+    let partitions = u32::try_from(partitions).ok().filter(|count| *count > 0)?;
+    i32::try_from(crc32fast::hash(topic.as_bytes()) % partitions).ok()
+}
+
+/// A pattern as librdkafka wants it.
+fn expression(pattern: &str) -> String {
+    if !pattern.contains('*') {
+        return pattern.to_owned();
+    }
+    format!("^{}$", pattern.replace('.', "\\.").replace('*', ".*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_spread_over_partitions() {
+        let count = |partition: i32| {
+            let topics = (0..1_000).map(|n| format!("shop.public.table_{n}"));
+            topics.filter(|topic| deciding(topic, 4) == Some(partition)).count()
+        };
+        for partition in 0..4 {
+            assert!((200..300).contains(&count(partition)), "{}", count(partition));
+        }
+        assert_eq!((deciding("t", 1), deciding("t", 0)), (Some(0), None));
+    }
+
+    #[test]
+    fn a_pattern_is_an_expression() {
+        assert_eq!(expression("shop.public.orders"), "shop.public.orders");
+        assert_eq!(expression("shop.public.*"), "^shop\\.public\\..*$");
+    }
+}

@@ -1,0 +1,14 @@
+//! Against a real broker.
+
+use walbrook_envelope::Format;
+use walbrook_model::Op;
+
+use crate::testing::{Reader, World, seq};
+
+mod continuity;
+mod debezium;
+mod faults;
+mod letters;
+mod ordered;
+mod reading;
+mod sharing;
