@@ -7,6 +7,8 @@
 //!   log alone, never on what we know of the key. A truncate takes one for each table that it names.
 //! - A change of the key becomes a delete and an insert.
 //! - A transaction with many rows is given out in pieces; only a boundary between transactions can be a checkpoint.
+//! - A message of the log keeps its place between the changes and takes no ordinal. One that belongs to no transaction is
+//!   whole by itself, and the boundary moves behind it.
 //! - A table whose row cannot be handled stops there: its later rows are counted and left out, which each cut says, and
 //!   the other tables go on. It stays so for this connection; the sink remembers it for longer.
 //!
@@ -14,11 +16,15 @@
 //! begin, rows.., commit -> pending [ whole transactions | rows of the open one ] -> cut
 //! ```
 
-use std::mem;
+mod pending;
+
 use std::sync::Arc;
 
-use walbrook_model::{Change, Error, ErrorKind, Op, Result, Row, Seq, TableStop};
+use walbrook_model::{
+    Change, Error, ErrorKind, LogicalMessage, Op, Origin, Result, Row, Seq, SnapshotMarker, TableStop, Transaction,
+};
 
+use self::pending::Pending;
 use crate::checkpoint::Commit;
 use crate::continuity::{Resume, gap};
 use crate::images::Images;
@@ -26,14 +32,14 @@ use crate::netting::{Left, Netting};
 use crate::relations::{Captured, Entry, Relations, Stopped};
 use crate::timeline::Timelines;
 use crate::wire::Lsn;
-use crate::wire::pgoutput::{Message, Old, Relation};
+use crate::wire::pgoutput::{self, Message, Old, Relation};
 
 /// What bounds an assembler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Row data of one cut, bytes.
+    /// Changes and messages of one cut, bytes.
     pub(crate) cut_bytes: usize,
-    /// Changes of one cut.
+    /// Changes and messages of one cut, in number.
     pub(crate) cut_changes: usize,
     /// What must be held of one transaction, bytes.
     pub(crate) transaction_bytes: usize,
@@ -57,14 +63,20 @@ pub(crate) struct Assembler {
     images: Images,
     pending: Pending,
     boundary: Boundary,
+    /// Where the last commit ends that was read or handed over, or the last message outside of transactions lies.
+    last_commit_end: Option<Lsn>,
+    /// When the last transaction committed that was read or handed over.
+    last_commit_at_us: Option<i64>,
 }
 
 /// The open transaction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Open {
     final_lsn: Lsn,
     xid: u32,
     committed_at_us: i64,
+    /// What all its changes and messages point at.
+    transaction: Arc<Transaction>,
     /// The transaction's token with ordinal 0.
     base: Seq,
     /// Ordinals given so far.
@@ -83,26 +95,12 @@ pub(crate) struct Boundary {
     pub(crate) committed_at_us: Option<i64>,
 }
 
-#[derive(Debug, Default)]
-struct Pending {
-    changes: Vec<Change>,
-    bytes: usize,
-    stopped: Vec<TableStop>,
-    /// What of it belongs to whole transactions.
-    whole: Whole,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Whole {
-    changes: usize,
-    bytes: usize,
-    stopped: usize,
-}
-
 /// Changes that leave the assembler.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(crate) changes: Vec<Change>,
+    /// Between them.
+    pub(crate) messages: Vec<LogicalMessage>,
     /// Tables that take no changes after these, and what was left out of them.
     pub(crate) stopped: Vec<TableStop>,
     /// `None` inside a transaction.
@@ -140,6 +138,8 @@ impl Assembler {
             images: Images::new(limits.transaction_bytes),
             pending: Pending::default(),
             boundary: Boundary { position: resume.covered, last_commit: known, committed_at_us: None },
+            last_commit_end: known.map(|commit| commit.end_lsn),
+            last_commit_at_us: known.map(|commit| commit.committed_at_us),
         }
     }
 
@@ -158,7 +158,7 @@ impl Assembler {
     /// # Errors
     /// A gap if it has not.
     pub(crate) fn has_proven(&self, end: Lsn) -> Result<bool> {
-        let beyond = match self.open {
+        let beyond = match &self.open {
             Some(open) => !open.covered,
             None => end >= self.covered,
         };
@@ -170,13 +170,13 @@ impl Assembler {
 
     /// The number of the open transaction.
     pub(crate) fn xid(&self) -> Option<u32> {
-        self.open.map(|open| open.xid)
+        self.open.as_ref().map(|open| open.xid)
     }
 
     /// Whether there is enough to cut.
     pub(crate) fn is_full(&self) -> bool {
         let Limits { cut_bytes, cut_changes, .. } = self.limits;
-        self.pending.bytes >= cut_bytes || self.pending.changes.len() + self.pending.stopped.len() >= cut_changes
+        self.pending.bytes >= cut_bytes || self.pending.len() >= cut_changes
     }
 
     /// Whether anything of whole transactions is pending.
@@ -184,50 +184,53 @@ impl Assembler {
         self.pending.has_whole()
     }
 
-    /// Takes the next message of the log.
+    /// Takes the next message of the log, whose record lies at `at`; the server sent it at `sent_at_us`.
     ///
     /// # Errors
     /// A gap if the log is not the one that was read before. A row that cannot be handled stops its table.
-    pub(crate) fn push(&mut self, message: Message) -> Result<Step> {
+    pub(crate) fn push(&mut self, at: Lsn, sent_at_us: i64, message: Message) -> Result<Step> {
         match message {
             Message::Insert { relation, new } => {
                 let bytes = new.memory_bytes();
-                let taken = self.insert(relation, new);
+                let taken = self.insert(at, relation, new);
                 self.after_row(relation, bytes, taken)?;
             }
             Message::Update { relation, old, new } => {
                 let bytes = new.memory_bytes() + old.as_ref().map_or(0, |old| old.row.memory_bytes());
-                let taken = self.update(relation, old, new);
+                let taken = self.update(at, relation, old, new);
                 self.after_row(relation, bytes, taken)?;
             }
             Message::Delete { relation, old } => {
                 let bytes = old.row.memory_bytes();
-                let taken = self.delete(relation, old);
+                let taken = self.delete(at, relation, old);
                 self.after_row(relation, bytes, taken)?;
             }
             Message::Begin { final_lsn, committed_at_us, xid } => self.begin(final_lsn, committed_at_us, xid)?,
             Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn)?,
-            Message::Truncate { relations, .. } => self.truncate(&relations)?,
+            Message::Truncate { relations, .. } => self.truncate(at, &relations)?,
             Message::Relation(relation) => return Ok(Step::Describe(relation)),
-            // Types come with the table's description; where a change was first made does not matter here.
-            Message::Type { .. } | Message::Origin { .. } | Message::Message(_) => {}
+            Message::Origin { commit_lsn, name } => self.replayed_from(name, commit_lsn),
+            Message::Message(message) => self.message(message, sent_at_us)?,
+            // Types come with the table's description.
+            Message::Type { .. } => {}
         }
         Ok(Step::Done)
     }
 
-    /// Sets the shape of a table from here on. What has stopped stays so.
+    /// Sets the shape of a table from here on. What has stopped stays so. The catalogs' facts of columns are of the present
+    /// and may change in the middle of a transaction: that is no other shape.
     pub(crate) fn describe(&mut self, oid: u32, entry: Entry) {
         let same = match (self.relations.get(oid), &entry) {
             (Some(Entry::Stopped(_)), _) => return,
             (Some(Entry::Captured(known)), Entry::Captured(new)) => {
-                known.schema == new.schema && known.nets == new.nets
+                known.same_shape(&new.schema) && known.nets == new.nets
             }
             _ => false,
         };
-        if !same && let Some(open) = self.open {
+        if !same && let Some(open) = &self.open {
             self.images.forget(oid);
             match self.netting.settle_table(oid) {
-                Ok(settled) => self.pending.append(settled, open.committed_at_us),
+                Ok(settled) => settled.into_iter().for_each(|change| self.pending.push(open.own(change))),
                 Err(unsettled) => return self.stop(oid, Some(unsettled.left), unsettled.error),
             }
         }
@@ -252,14 +255,9 @@ impl Assembler {
     pub(crate) fn cut(&mut self, flush: bool) -> Option<Cut> {
         let full = self.is_full();
         if self.pending.has_whole() && (full || flush) {
-            let (changes, stopped) = self.pending.take_whole();
-            return Some(Cut { changes, stopped, boundary: Some(self.boundary) });
+            return Some(self.pending.take_whole(self.boundary));
         }
-        if full && !self.pending.is_empty() {
-            let Pending { changes, stopped, .. } = mem::take(&mut self.pending);
-            return Some(Cut { changes, stopped, boundary: None });
-        }
-        None
+        (full && !self.pending.is_empty()).then(|| self.pending.take())
     }
 
     fn begin(&mut self, final_lsn: Lsn, committed_at_us: i64, xid: u32) -> Result<()> {
@@ -272,7 +270,50 @@ impl Assembler {
         if !covered {
             self.check_proven()?;
         }
-        self.open = Some(Open { final_lsn, xid, committed_at_us, base, ordinal: 0, covered });
+        let transaction = Arc::new(Transaction {
+            id: Some(xid.into()),
+            previous_commit: self.last_commit_end.map(|end| end.0),
+            ..Transaction::default()
+        });
+        self.open = Some(Open { final_lsn, xid, committed_at_us, transaction, base, ordinal: 0, covered });
+        Ok(())
+    }
+
+    /// The open transaction was replicated into the server. That is said before its first change.
+    fn replayed_from(&mut self, name: String, commit_lsn: Lsn) {
+        if let Some(open) = &mut self.open
+            && let Some(transaction) = Arc::get_mut(&mut open.transaction)
+        {
+            transaction.replayed_from = Some((name, (commit_lsn.0 > 0).then_some(commit_lsn.0)));
+        }
+    }
+
+    /// A message that belongs to no transaction lies between them; the position behind it is a boundary like the end of a
+    /// commit.
+    fn message(&mut self, message: pgoutput::LogicalMessage, sent_at_us: i64) -> Result<()> {
+        let pgoutput::LogicalMessage { transactional, lsn, prefix, content } = message;
+        let message = |committed_at_us, origin| LogicalMessage { after: 0, prefix, content, committed_at_us, origin };
+        if transactional {
+            let open = self.open.as_ref().ok_or_else(|| Error::bug("a message outside of its transaction"))?;
+            if !open.covered {
+                self.pending.push_message(message(open.committed_at_us, open.origin(lsn)));
+            }
+            return Ok(());
+        }
+        if lsn < self.covered {
+            return Ok(());
+        }
+        self.check_proven()?;
+        // Debezium says the same of it: it is the last commit to those that come after.
+        self.last_commit_end = Some(lsn);
+        let transaction = Transaction { previous_commit: Some(lsn.0), ..Transaction::default() };
+        let origin = origin(lsn, Arc::new(transaction));
+        // The log does not say when it was written. The commit before it is the nearest time that every reading gives.
+        self.pending.push_message(message(self.last_commit_at_us.unwrap_or(sent_at_us), origin));
+        if self.open.is_none() {
+            self.pending.all_is_whole();
+            self.boundary.position = self.boundary.position.max(Lsn(lsn.0.saturating_add(1)));
+        }
         Ok(())
     }
 
@@ -282,11 +323,15 @@ impl Assembler {
             return Err(Error::bug("a commit does not fit its transaction"));
         }
         let commit = Commit { final_lsn: commit_lsn, end_lsn, xid: open.xid, committed_at_us: open.committed_at_us };
+        self.last_commit_end = Some(end_lsn);
+        self.last_commit_at_us = Some(open.committed_at_us);
         if open.covered {
             return self.check_covered(&commit, open.ordinal);
         }
         let (settled, unsettled) = self.netting.settle();
-        self.pending.append(settled, open.committed_at_us);
+        for change in settled {
+            self.pending.push(open.own(change));
+        }
         for table in unsettled {
             self.stop(table.oid, Some(table.left), table.error);
         }
@@ -329,23 +374,23 @@ impl Assembler {
         )))
     }
 
-    fn insert(&mut self, relation: u32, new: Row) -> Result<()> {
+    fn insert(&mut self, at: Lsn, relation: u32, new: Row) -> Result<()> {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let seq = open.next(1)?;
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
         check_fits(table, &new)?;
         let new = table.row(new);
         if table.nets {
-            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
+            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, (seq, at));
         }
         if table.fills {
             self.images.wrote(relation, table, &new);
         }
-        self.pending.push(table, Op::Insert, None, Some(new), seq, open.committed_at_us);
+        self.pending.push(Change { after: Some(new), ..open.change(table, Op::Insert, seq, at) });
         Ok(())
     }
 
-    fn update(&mut self, relation: u32, old: Option<Old>, new: Row) -> Result<()> {
+    fn update(&mut self, at: Lsn, relation: u32, old: Option<Old>, new: Row) -> Result<()> {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let (removal, seq) = (open.next(1)?, open.next(1)?);
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
@@ -364,28 +409,26 @@ impl Assembler {
         };
         if table.nets {
             let old = old.filter(|old| !old.has_unchanged()).ok_or_else(|| no_old_row(table))?;
-            self.netting.removed(relation, &table.schema, table.key_of(&old), old, removal)?;
-            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, seq);
+            self.netting.removed(relation, &table.schema, table.key_of(&old), old, (removal, at))?;
+            return self.netting.wrote(relation, &table.schema, table.key_of(&new), new, (seq, at));
         }
         let moved = old.as_ref().filter(|old| !table.same_key(old, &new));
         if table.fills {
             new = self.images.fill(relation, table, moved, new);
             self.images.wrote(relation, table, &new);
         }
-        let at = open.committed_at_us;
         if moved.is_none() {
-            self.pending.push(table, Op::Update, old, Some(new), seq, at);
+            self.pending.push(Change { before: old, after: Some(new), ..open.change(table, Op::Update, seq, at) });
             return Ok(());
         }
-        if !old.as_ref().is_some_and(|old| table.has_key(old)) {
-            return Err(no_old_row(table));
-        }
-        self.pending.push(table, Op::Delete, old, None, removal, at);
-        self.pending.push(table, Op::Insert, None, Some(new), seq, at);
+        let old = old.filter(|old| table.has_key(old)).ok_or_else(|| no_old_row(table))?;
+        let (from, to) = (Some(Box::new(old.clone())), Some(Box::new(new.clone())));
+        self.pending.push(Change { before: Some(old), moved: to, ..open.change(table, Op::Delete, removal, at) });
+        self.pending.push(Change { after: Some(new), moved: from, ..open.change(table, Op::Insert, seq, at) });
         Ok(())
     }
 
-    fn delete(&mut self, relation: u32, old: Old) -> Result<()> {
+    fn delete(&mut self, at: Lsn, relation: u32, old: Old) -> Result<()> {
         let (open, table) = row_of(&mut self.open, &mut self.relations, relation)?;
         let seq = open.next(1)?;
         let Some(table) = table.filter(|table| seq > table.start) else { return Ok(()) };
@@ -395,13 +438,13 @@ impl Assembler {
             return Err(no_old_row(table));
         }
         if table.nets {
-            return self.netting.removed(relation, &table.schema, table.key_of(&old), old, seq);
+            return self.netting.removed(relation, &table.schema, table.key_of(&old), old, (seq, at));
         }
-        self.pending.push(table, Op::Delete, Some(old), None, seq, open.committed_at_us);
+        self.pending.push(Change { before: Some(old), ..open.change(table, Op::Delete, seq, at) });
         Ok(())
     }
 
-    fn truncate(&mut self, relations: &[u32]) -> Result<()> {
+    fn truncate(&mut self, at: Lsn, relations: &[u32]) -> Result<()> {
         for relation in relations {
             let (open, table) = row_of(&mut self.open, &mut self.relations, *relation)?;
             let seq = open.next(1)?;
@@ -410,20 +453,24 @@ impl Assembler {
                 continue;
             };
             self.netting.forget(*relation);
-            self.pending.push(table, Op::Truncate, None, None, seq, open.committed_at_us);
+            self.pending.push(open.change(table, Op::Truncate, seq, at));
         }
         Ok(())
     }
 
-    /// Stops the table if its row could not be taken, and counts what a stopped table is sent.
+    /// Stops the table if its row could not be taken, and those that had to make room for it, and counts what a stopped
+    /// table is sent.
     fn after_row(&mut self, relation: u32, bytes: usize, taken: Result<()>) -> Result<()> {
+        while let Some(table) = self.netting.evicted() {
+            self.stop(table.oid, Some(table.left), table.error);
+        }
         match taken {
             Ok(()) if !self.any_stopped => return Ok(()),
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Data => self.stop(relation, None, error),
             Err(error) => return Err(error),
         }
-        if let Some(open) = self.open.filter(|open| !open.covered)
+        if let Some(open) = self.open.as_ref().filter(|open| !open.covered)
             && let Some(Entry::Stopped(stopped)) = self.relations.get(relation)
             && let seq = open.last()?
             && seq > stopped.start
@@ -475,53 +522,26 @@ impl Open {
             .with_ordinal(self.ordinal)
             .map_err(|error| Error::bug("a transaction has too many rows").because(error))
     }
+
+    /// A change of it without rows.
+    fn change(&self, table: &Captured, op: Op, seq: Seq, at: Lsn) -> Change {
+        Change { origin: self.origin(at), ..Change::new(op, table.schema.clone(), seq, self.committed_at_us) }
+    }
+
+    fn origin(&self, at: Lsn) -> Origin {
+        origin(at, self.transaction.clone())
+    }
+
+    /// A netted change as one of this transaction.
+    fn own(&self, mut change: Change) -> Change {
+        change.committed_at_us = self.committed_at_us;
+        change.origin.transaction = Some(self.transaction.clone());
+        change
+    }
 }
 
-impl Pending {
-    fn push(&mut self, table: &Captured, op: Op, before: Option<Row>, after: Option<Row>, seq: Seq, at: i64) {
-        let change = Change { op, schema: table.schema.clone(), before, after, seq, committed_at_us: at };
-        self.bytes += change.bytes();
-        self.changes.push(change);
-    }
-
-    fn append(&mut self, changes: Vec<Change>, at: i64) {
-        for mut change in changes {
-            change.committed_at_us = at;
-            self.bytes += change.bytes();
-            self.changes.push(change);
-        }
-    }
-
-    /// A stopped table was sent something; what it was sent in one transaction is told as one.
-    fn leave_out(&mut self, stopped: &Stopped, left: Left) {
-        let bytes = left.bytes as u64;
-        let mut same = self.stopped.iter_mut().skip(self.whole.stopped);
-        if let Some(told) = same.find(|told| told.table == stopped.table) {
-            told.bytes += bytes;
-            return;
-        }
-        let (table, error) = (stopped.table.clone(), stopped.error.clone());
-        self.stopped.push(TableStop { table, since: Some(left.since), lost: false, error, bytes });
-    }
-
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.stopped.is_empty()
-    }
-
-    fn has_whole(&self) -> bool {
-        self.whole.changes > 0 || self.whole.stopped > 0
-    }
-
-    fn all_is_whole(&mut self) {
-        self.whole = Whole { changes: self.changes.len(), bytes: self.bytes, stopped: self.stopped.len() };
-    }
-
-    fn take_whole(&mut self) -> (Vec<Change>, Vec<TableStop>) {
-        let whole = mem::take(&mut self.whole);
-        let (changes, stopped) = (self.changes.split_off(whole.changes), self.stopped.split_off(whole.stopped));
-        self.bytes -= whole.bytes;
-        (mem::replace(&mut self.changes, changes), mem::replace(&mut self.stopped, stopped))
-    }
+fn origin(at: Lsn, transaction: Arc<Transaction>) -> Origin {
+    Origin { position: Some(at.0), snapshot: SnapshotMarker::False, transaction: Some(transaction) }
 }
 
 fn unknown_transaction(commit: &Commit) -> Error {

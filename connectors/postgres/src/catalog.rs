@@ -1,6 +1,6 @@
 //! The captured tables as they are known, and the session that asks the server's catalog when the log says something new.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -40,6 +40,9 @@ pub(crate) struct Catalog {
     published: Option<Publication>,
     /// Of [`Self::load`].
     looks: Vec<Look>,
+    /// Tables whose fingerprint changed since they were described: their columns may have other defaults or labels, which
+    /// the log does not tell.
+    aged: HashSet<u32>,
     /// Whether fingerprints changed since [`Self::fingerprints_changed`].
     changed: bool,
     /// The last transaction that was found to be visible.
@@ -84,6 +87,7 @@ impl Catalog {
             members: Members::default(),
             published: None,
             looks: Vec::new(),
+            aged: HashSet::new(),
             changed: false,
             seen: None,
         }
@@ -109,6 +113,7 @@ impl Catalog {
         self.members = members;
         self.faults.clear();
         self.untold.clear();
+        self.aged.clear();
         let mut tables: Vec<Arc<TableInfo>> = Vec::with_capacity(described.len());
         for (facts, table) in described {
             match table {
@@ -190,6 +195,9 @@ impl Catalog {
                     continue;
                 }
             };
+            if before.is_some_and(|before| *before != now) {
+                self.aged.insert(oid);
+            }
             if before != Some(&now) {
                 handed.fingerprints.insert(oid, now);
                 self.changed = true;
@@ -250,9 +258,11 @@ impl Catalog {
             .tables
             .get(&oid)
             .filter(|table| table.replica_identity != ReplicaIdentity::Full && table.same_shape(relation));
-        if let Some(table) = known {
-            return self.captured(&table.clone(), handed).await;
+        if let Some(table) = known.cloned() {
+            let table = self.refreshed(table).await?;
+            return self.captured(&table, handed).await;
         }
+        self.aged.remove(&oid);
         let client = self.session().await?;
         let known = self.tables.get(&oid).map(Arc::as_ref);
         let fingerprint = handed.fingerprints.get(&oid);
@@ -283,6 +293,20 @@ impl Catalog {
                 self.captured(&table, handed).await
             }
         }
+    }
+
+    /// The table with what the catalogs say of its columns now, if that may be something else.
+    async fn refreshed(&mut self, table: Arc<TableInfo>) -> Result<Arc<TableInfo>> {
+        if !self.aged.contains(&table.oid) {
+            return Ok(table);
+        }
+        let client = self.session().await?;
+        let refreshed = tables::refresh(&client, &mut self.types, &table).await?;
+        self.session = Some(client);
+        self.aged.remove(&table.oid);
+        let Some(refreshed) = refreshed.map(Arc::new) else { return Ok(table) };
+        self.tables.insert(table.oid, refreshed.clone());
+        Ok(refreshed)
     }
 
     /// Whether the catalogs show what the transaction did.

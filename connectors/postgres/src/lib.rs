@@ -37,6 +37,6 @@ mod worker;
 
 pub use checkpoint::checkpoint_position;
 pub use gap::{Accepted, accept_gap, find_gap};
-pub use preflight::{Finding, Severity, preflight};
+pub use preflight::preflight;
 pub use source::PostgresSource;
 pub use status::{Events, SlotStatus, State as SourceState, Status, TableSnapshot};

@@ -5,12 +5,19 @@
 //! the images that the transaction wrote are kept: an old row equal to one of them cancels it, any other means the row
 //! that was there before the transaction. The key is unique again at commit: one image or none is left.
 //!
-//! A table that cannot be netted gives none of the transaction's changes, and takes nothing from the others.
+//! A net change is told where its key was last touched. It does not say what its row's key was before
+//! ([`Change::moved`]): which row became which is not known when keys are exchanged.
+//!
+//! A table that cannot be netted gives none of the transaction's changes, and takes nothing from the others. Beyond the
+//! bound that is the largest one, whichever table the row belongs to that crosses it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use walbrook_model::{Cell, Change, Error, Op, Result, Row, Seq, TableSchema};
+use walbrook_model::{Cell, Change, Error, Op, Origin, Result, Row, Seq, TableSchema};
+
+use crate::wire::Lsn;
 
 /// The keys that the open transaction touched.
 #[derive(Debug)]
@@ -18,6 +25,8 @@ pub(crate) struct Netting {
     tables: HashMap<u32, Table>,
     bytes: usize,
     bytes_max: usize,
+    /// Tables that had to make room for others.
+    evicted: Vec<Unsettled>,
 }
 
 #[derive(Debug)]
@@ -52,13 +61,19 @@ struct Net {
     earlier: Option<Row>,
     /// What the transaction wrote and did not remove.
     images: Vec<Row>,
-    last: Seq,
+    /// Where it was last touched.
+    last: (Seq, Lsn),
 }
 
 impl Netting {
     /// `bytes_max` bounds the rows of one transaction.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { tables: HashMap::new(), bytes: 0, bytes_max }
+        Self { tables: HashMap::new(), bytes: 0, bytes_max, evicted: Vec::new() }
+    }
+
+    /// A table that had to make room for the row that was taken last. It must not be given another row.
+    pub(crate) fn evicted(&mut self) -> Option<Unsettled> {
+        self.evicted.pop()
     }
 
     /// A row was written at `key`.
@@ -68,10 +83,10 @@ impl Netting {
         schema: &Arc<TableSchema>,
         key: Box<[u8]>,
         row: Row,
-        seq: Seq,
+        at: (Seq, Lsn),
     ) -> Result<()> {
-        self.charge(oid, schema, &row, seq)?;
-        let net = self.net(oid, schema, key, seq);
+        self.charge(oid, schema, &row, at.0)?;
+        let net = self.net(oid, schema, key, at);
         net.images.push(row);
         Ok(())
     }
@@ -83,10 +98,10 @@ impl Netting {
         schema: &Arc<TableSchema>,
         key: Box<[u8]>,
         old: Row,
-        seq: Seq,
+        at: (Seq, Lsn),
     ) -> Result<()> {
-        self.charge(oid, schema, &old, seq)?;
-        let net = self.net(oid, schema, key, seq);
+        self.charge(oid, schema, &old, at.0)?;
+        let net = self.net(oid, schema, key, at);
         if let Some(index) = net.images.iter().rposition(|image| matches(image, &old)) {
             net.images.swap_remove(index);
         } else if net.earlier.is_none() {
@@ -135,26 +150,45 @@ impl Netting {
         })
     }
 
-    fn net(&mut self, oid: u32, schema: &Arc<TableSchema>, key: Box<[u8]>, seq: Seq) -> &mut Net {
-        let table = self.table(oid, schema, seq);
-        let net = table.keys.entry(key).or_insert_with(|| Net { earlier: None, images: Vec::new(), last: seq });
-        net.last = seq;
+    fn net(&mut self, oid: u32, schema: &Arc<TableSchema>, key: Box<[u8]>, at: (Seq, Lsn)) -> &mut Net {
+        let table = self.table(oid, schema, at.0);
+        let net = table.keys.entry(key).or_insert_with(|| Net { earlier: None, images: Vec::new(), last: at });
+        net.last = at;
         net
     }
 
     fn charge(&mut self, oid: u32, schema: &Arc<TableSchema>, row: &Row, seq: Seq) -> Result<()> {
         let bytes = row.memory_bytes() + size_of::<Net>();
-        if self.bytes.saturating_add(bytes) <= self.bytes_max {
-            self.table(oid, schema, seq).bytes += bytes;
-            self.bytes += bytes;
-            return Ok(());
+        while self.bytes.saturating_add(bytes) > self.bytes_max {
+            match self.larger(oid, bytes) {
+                Some(larger) => self.evict(larger),
+                None => return Err(self.beyond_bound(schema)),
+            }
         }
-        Err(Error::data(format!(
-            "a transaction changes more than {} bytes of tables with a deferrable key",
-            self.bytes_max
-        ))
-        .on(format!("table {}", schema.table))
-        .remedy("raise source.postgres.transaction_bytes_max, or make the key NOT DEFERRABLE"))
+        self.table(oid, schema, seq).bytes += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The largest table, if it is larger than `oid` with so many more bytes. The same at every reading of the log.
+    fn larger(&self, oid: u32, more: usize) -> Option<u32> {
+        let own = self.tables.get(&oid).map_or(0, |table| table.bytes).saturating_add(more);
+        let others = self.tables.iter().filter(|(other, table)| **other != oid && table.bytes > own);
+        others.max_by_key(|(other, table)| (table.bytes, Reverse(**other))).map(|(other, _)| *other)
+    }
+
+    fn evict(&mut self, oid: u32) {
+        let Some(schema) = self.tables.get(&oid).map(|table| table.schema.clone()) else { return };
+        if let Some(left) = self.forget(oid) {
+            let error = self.beyond_bound(&schema);
+            self.evicted.push(Unsettled { oid, left, error });
+        }
+    }
+
+    fn beyond_bound(&self, schema: &TableSchema) -> Error {
+        Error::data(format!("a transaction changes more than {} bytes of tables with a deferrable key", self.bytes_max))
+            .on(format!("table {}", schema.table))
+            .remedy("raise source.postgres.transaction_bytes_max, or make the key NOT DEFERRABLE")
     }
 }
 
@@ -174,8 +208,9 @@ impl Table {
                 (Some(_), Some(_)) => Op::Update,
                 (Some(_), None) => Op::Delete,
             };
-            let (schema, before, seq) = (self.schema.clone(), net.earlier, net.last);
-            changes.push(Change { op, schema, before, after, seq, committed_at_us: 0 });
+            let (schema, before, (seq, at)) = (self.schema.clone(), net.earlier, net.last);
+            let origin = Origin { position: Some(at.0), ..Origin::default() };
+            changes.push(Change { before, after, origin, ..Change::new(op, schema, seq, 0) });
         }
         Ok(changes)
     }

@@ -79,8 +79,7 @@ mod tests {
     fn batch(bytes: usize) -> Batch {
         let schema = Arc::new(TableSchema { table: TableId::new("public", "t"), columns: vec![], key: vec![] });
         let row = RowBuilder::default().finish_over(Bytes::from(vec![0; bytes]));
-        let change =
-            Change { op: Op::Insert, schema, before: None, after: Some(row), seq: Seq::ZERO, committed_at_us: 0 };
+        let change = Change { after: Some(row), ..Change::new(Op::Insert, schema, Seq::ZERO, 0) };
         Batch { changes: vec![change], ..Batch::default() }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use walbrook_model::{Cell, Error, Row, RowBuilder, Seq, TableId, TableSchema};
+use walbrook_model::{Cell, Column, Error, Row, RowBuilder, Seq, TableId, TableSchema};
 
 use crate::wire::pgoutput::Old;
 
@@ -30,6 +30,17 @@ impl Captured {
     /// Whether a row of the log has the cells that the table was described with.
     pub(crate) fn fits(&self, row: &Row) -> bool {
         row.len() == self.old_cells.len()
+    }
+
+    /// Whether rows of both versions of the schema are the same. What the catalogs say of the columns besides may differ.
+    pub(crate) fn same_shape(&self, schema: &TableSchema) -> bool {
+        let known = &self.schema;
+        let same =
+            |(known, column): (&Column, &Column)| *known == Column { facts: known.facts.clone(), ..column.clone() };
+        known.table == schema.table
+            && known.key == schema.key
+            && known.columns.len() == schema.columns.len()
+            && known.columns.iter().zip(&schema.columns).all(same)
     }
 
     /// A row of the log as a row of the schema.
@@ -151,6 +162,7 @@ mod tests {
             nullable: false,
             source_type: "text".into(),
             initial_default: None,
+            facts: Arc::default(),
             decoder: |_, bytes| Ok(Value::Bytes(bytes.into())),
         };
         let columns = vec![column("id"), column("v")];

@@ -24,7 +24,7 @@ use crate::status::{State, Status};
 use crate::worker::{Context, Durable, Worker};
 
 /// Batches between the worker and `next_batch`, bytes.
-const OUTBOX_BYTES: u32 = 8 * 1024 * 1024;
+const OUTBOX_BYTES: u32 = 4 * 1024 * 1024;
 /// An idle `next_batch` returns a heartbeat after this time.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// How long the worker may take to end its stream.

@@ -128,8 +128,9 @@ async fn read_again(stream: &mut ReplicationStream, mut assembler: Assembler, se
     loop {
         for frame in stream.next(WAIT).await? {
             let end = match frame {
-                Frame::Data { message, .. } => {
-                    if let Step::Describe(relation) = assembler.push(pgoutput::decode(&message)?)? {
+                Frame::Data { start, sent_at_us, message, .. } => {
+                    let step = assembler.push(start, sent_at_us, pgoutput::decode(&message)?)?;
+                    if let Step::Describe(relation) = step {
                         assembler.describe(relation.oid, Entry::Ignored);
                     }
                     // A message says nothing of how far the server is.
@@ -232,8 +233,8 @@ impl Reader<'_> {
 
     async fn take(&mut self, frame: Frame) -> Result<Option<Ended>> {
         match frame {
-            Frame::Data { message, .. } => {
-                if let Step::Describe(relation) = self.assembler.push(pgoutput::decode(&message)?)?
+            Frame::Data { start, sent_at_us, message, .. } => {
+                if let Step::Describe(relation) = self.assembler.push(start, sent_at_us, pgoutput::decode(&message)?)?
                     && self.describe(&relation).await?
                 {
                     return Ok(Some(Ended::TablesChanged));
@@ -318,7 +319,7 @@ impl Reader<'_> {
 
     /// Hands over what is pending, in batches.
     async fn hand_over(&mut self, flush: bool) -> Result<()> {
-        while let Some(Cut { changes, stopped, boundary }) = self.assembler.cut(flush) {
+        while let Some(Cut { changes, messages, stopped, boundary }) = self.assembler.cut(flush) {
             if let Some(last) = changes.last() {
                 // Netted changes may come after later ones of other tables.
                 let newest = changes.iter().map(|change| change.seq).max().unwrap_or(last.seq);
@@ -334,9 +335,9 @@ impl Reader<'_> {
             let complete_until_us = boundary.and_then(|boundary| boundary.committed_at_us);
             count(self.context, &changes);
             let lineage = Some(self.handed.lineage());
-            self.context
-                .send(Batch { changes, stopped, checkpoint, lineage, urgent: false, complete_until_us })
-                .await?;
+            let batch =
+                Batch { changes, messages, stopped, checkpoint, lineage, complete_until_us, ..Batch::heartbeat() };
+            self.context.send(batch).await?;
             if let Some(time) = complete_until_us {
                 self.context.status.set_complete_until(time);
             }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, pin_mut};
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, Snapshot, SnapshotMode, Tables, Tls, TlsMode};
 use walbrook_model::Row;
 
+use crate::connection::CopyConnection;
 use crate::sql;
-use crate::wire::copy::Splitter;
+use crate::wire::copy::Lines;
+use crate::wire::copy_binary::Tuples;
 use crate::wire::pgoutput::{self, Message};
 
 /// A database of its own.
@@ -111,15 +112,24 @@ impl Database {
 
     /// The rows of a query by `COPY`, as the snapshot reads them.
     pub(crate) async fn copied(&self, query: &str, columns: usize) -> Vec<Row> {
-        let reader = self.reader().await;
-        let stream = reader.copy_out(&format!("COPY ({query}) TO STDOUT")).await.expect("a copy");
-        pin_mut!(stream);
-        let (mut splitter, mut rows) = (Splitter::new(columns, 1 << 30), Vec::new());
-        while let Some(chunk) = stream.next().await {
-            splitter.push(&chunk.expect("a chunk"), &mut rows).expect("rows");
-        }
-        splitter.finish().expect("a whole copy");
-        rows
+        let mut reader = Lines::new(columns);
+        let lines = self.copy(&format!("COPY ({query}) TO STDOUT")).await;
+        lines.into_iter().map(|line| reader.row(line).expect("a row")).collect()
+    }
+
+    /// The same in binary format.
+    pub(crate) async fn copied_binary(&self, query: &str, columns: usize) -> Vec<Row> {
+        let mut reader = Tuples::new(columns);
+        let messages = self.copy(&format!("COPY ({query}) TO STDOUT (FORMAT binary)")).await;
+        messages.into_iter().filter_map(|message| reader.row(message).expect("a row")).collect()
+    }
+
+    async fn copy(&self, command: &str) -> Vec<Bytes> {
+        let mut session = CopyConnection::connect(&self.settings).await.expect("a session");
+        session.copy_out(command).await.expect("a copy");
+        let mut messages = Vec::new();
+        while session.lines(&mut messages).await.expect("rows") {}
+        messages
     }
 
     /// Makes a slot that goes with the session; what is written from here on is [`Database::streamed`].

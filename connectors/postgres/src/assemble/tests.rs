@@ -1,12 +1,15 @@
 //! Random transactions against a naive database, and the rules one by one.
 
+mod messages;
+mod origin;
 mod stops;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
-use walbrook_model::{Cell, Column, ColumnType, ErrorKind, RowBuilder, TableId, TableSchema, Value};
+use walbrook_model::{Cell, Column, ColumnFacts, ColumnType, ErrorKind, RowBuilder, TableId, TableSchema, Value};
 
 use super::*;
 use crate::timeline::Switch;
@@ -31,6 +34,7 @@ fn schema(name: &str) -> Arc<TableSchema> {
         nullable: true,
         source_type: "text".into(),
         initial_default: None,
+        facts: Arc::default(),
         decoder: |_, bytes| Ok(Value::Bytes(bytes.into())),
     };
     let columns = vec![column("id"), column("small"), column("big")];
@@ -210,9 +214,14 @@ fn from_start() -> Resume {
     Resume { start: Lsn(0), covered: Lsn(0), expect: None }
 }
 
+/// Its record's place does not matter.
+fn push(assembler: &mut Assembler, message: Message) -> Result<Step> {
+    assembler.push(Lsn(1), 1, message)
+}
+
 fn push_all(assembler: &mut Assembler, messages: &[Message], cuts: &mut Vec<Cut>) {
     for message in messages {
-        assert!(matches!(assembler.push(message.clone()).unwrap(), Step::Done));
+        assert!(matches!(push(assembler, message.clone()).unwrap(), Step::Done));
         while let Some(cut) = assembler.cut(false) {
             cuts.push(cut);
         }
@@ -462,7 +471,7 @@ fn another_log_is_a_gap() {
     for (name, messages, wanted) in cases {
         let mut assembler = assembler(&resume, Some(known), LIMITS, Seq::ZERO);
         let idle = messages.is_empty();
-        let mut result = messages.into_iter().try_for_each(|message| assembler.push(message).map(|_| ()));
+        let mut result = messages.into_iter().try_for_each(|message| push(&mut assembler, message).map(|_| ()));
         if idle {
             result = assembler.idle(Lsn(0x1200)).map(|_| ());
         }
@@ -488,10 +497,10 @@ fn a_log_is_proven_once_all_that_was_handed_over_has_come_again() {
     let mut proven = fresh();
     for message in &covered {
         assert!(!proven.has_proven(Lsn::default()).unwrap());
-        proven.push(message.clone()).unwrap();
+        push(&mut proven, message.clone()).unwrap();
     }
     assert!(!proven.has_proven(Lsn(0x10ff)).unwrap() && proven.has_proven(Lsn(0x1100)).unwrap());
-    proven.push(at(0x1100, 10, row()).remove(0)).unwrap();
+    push(&mut proven, at(0x1100, 10, row()).remove(0)).unwrap();
     assert!(proven.has_proven(Lsn::default()).unwrap());
     let mut other = fresh();
     push_all(&mut other, &at(0x900, 6, row()), &mut Vec::new());
@@ -566,7 +575,7 @@ fn messages_out_of_turn_are_errors() {
         vec![begin(1 << 56)],
     ] {
         let mut assembler = assembler(&from_start(), None, LIMITS, Seq::ZERO);
-        let result = messages.into_iter().try_for_each(|message| assembler.push(message).map(|_| ()));
+        let result = messages.into_iter().try_for_each(|message| push(&mut assembler, message).map(|_| ()));
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Bug);
     }
 }

@@ -1,7 +1,8 @@
 //! Sessions with the server: sockets, TLS, authentication, pinned settings, and the replication connection.
 //!
 //! ```text
-//! socket -> tls -> session (startup, authentication) -> replication (commands) -> stream (a task that owns the socket)
+//! socket -> tls -> session (startup, authentication) -> commands -> replication -> stream (a task that owns the socket)
+//!                                                    |           -> copy (rows of tables)
 //!                                                    -> ../sql (tokio-postgres)
 //! ```
 //!
@@ -9,6 +10,8 @@
 //! same pinned settings ([`pins`]), the same reading of errors ([`error`]).
 
 mod authentication;
+mod commands;
+mod copy;
 pub(crate) mod error;
 pub(crate) mod pins;
 mod replication;
@@ -17,6 +20,7 @@ pub(crate) mod socket;
 mod stream;
 mod tls;
 
+pub(crate) use copy::CopyConnection;
 pub(crate) use replication::ReplicationConnection;
 pub(crate) use stream::{Frame, ReplicationStream};
 

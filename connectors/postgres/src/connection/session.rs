@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use walbrook_config::Postgres;
@@ -106,6 +106,30 @@ impl Session {
     /// Takes a message that is already here.
     pub(super) fn take(&mut self, body_bytes_max: usize) -> Result<Next> {
         frame::next(&mut self.received, body_bytes_max)
+    }
+
+    /// Takes all whole messages that are already here, in one piece.
+    pub(super) fn take_whole(&mut self, body_bytes_max: usize) -> Result<Option<Bytes>> {
+        frame::take_whole(&mut self.received, body_bytes_max)
+    }
+
+    /// Drops the first message, whatever its size, without keeping it.
+    pub(super) async fn skip_message(&mut self) -> Result<()> {
+        let mut left = loop {
+            match frame::message_bytes(&self.received)? {
+                Some(bytes) => break bytes,
+                None => self.fill().await?,
+            }
+        };
+        loop {
+            let here = left.min(self.received.len());
+            self.received.advance(here);
+            left -= here;
+            if left == 0 {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
     }
 
     /// Reads once. Safe to cancel.

@@ -2,9 +2,8 @@
 
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, SnapshotMode};
-use walbrook_model::Result;
+use walbrook_model::{Finding, Result};
 
-use super::Finding;
 use crate::continuity::Slot;
 use crate::sql::{self, quote_ident, quote_literal};
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Client;
 use walbrook_config::{Postgres, SnapshotMode, Tables};
-use walbrook_model::{Result, TableId};
+use walbrook_model::{Finding, Result, TableId};
 
-use super::Finding;
 use super::server::Server;
 use crate::publication::{self, Publication, quote_table};
 use crate::schema::type_map::TypeMap;

@@ -1,6 +1,7 @@
 //! Checks of what was looked up, as data; and the whole look, on real servers.
 
 use walbrook_config::SnapshotMode;
+use walbrook_model::Severity;
 
 use super::server::Server;
 use super::*;

@@ -2,6 +2,7 @@
 //!
 //! - A domain is its base type, and so on down; the innermost modifier counts.
 //! - An array is a list of its element type. An element that is itself an array (by way of a domain) is text.
+//! - An enum is text. Its labels may get more at any time, so they are looked up again with every description of a table.
 //! - What has no better form is text as the server prints it. Such a type of an extension is noted, since walbrook knows
 //!   nothing about it ([`TypeMap::unknown`]).
 
@@ -21,8 +22,14 @@ pub(crate) type Declared = (u32, i32);
 pub(crate) struct Resolved {
     pub(crate) ty: ColumnType,
     pub(crate) decoder: DecodeCell,
+    /// Of the cells' binary form, if that is known.
+    pub(crate) binary: Option<DecodeCell>,
     /// The server's name of the type, with its modifier.
     pub(crate) name: String,
+    /// That of the type below all domains, if it is a domain.
+    pub(crate) base: Option<String>,
+    /// Of an enum, or an array of one, in order.
+    pub(crate) labels: Option<Vec<String>>,
 }
 
 /// What is known of the server's types. Built-in scalar types need no look at the catalog; all others stay here once
@@ -31,6 +38,7 @@ pub(crate) struct Resolved {
 pub(crate) struct TypeMap {
     types: HashMap<u32, PgType>,
     names: HashMap<Declared, String>,
+    labels: HashMap<u32, Vec<String>>,
     unknown: BTreeSet<String>,
 }
 
@@ -46,6 +54,7 @@ enum PgType {
         element: u32,
         delimiter: u8,
     },
+    Enum,
     /// Anything of an extension, or made by a user.
     Other,
 }
@@ -63,6 +72,7 @@ const QUERY: &str = "\
     SELECT t.oid, \
         CASE WHEN t.typtype = 'd' THEN 'domain' \
              WHEN t.typoutput = 'array_out'::regproc THEN 'array' \
+             WHEN t.typtype = 'e' THEN 'enum' \
              WHEN t.typtype = 'b' AND t.typnamespace <> 'pg_catalog'::regnamespace THEN 'extension' \
              ELSE 'other' END, \
         t.typbasetype, t.typtypmod, t.typelem, \
@@ -73,21 +83,41 @@ const NAMES: &str = "\
     SELECT d.oid, d.modifier, format_type(d.oid, d.modifier) \
     FROM unnest($1::oid[], $2::int4[]) d(oid, modifier) JOIN pg_type t ON t.oid = d.oid";
 
+const LABELS: &str = "\
+    SELECT enumtypid, array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = ANY($1) \
+    GROUP BY enumtypid";
+
 /// Types of extensions that are text without a loss and without surprise.
 const TEXT_OF_EXTENSIONS: [&str; 8] = ["citext", "hstore", "ltree", "lquery", "ltxtquery", "cube", "seg", "vector"];
 
 impl TypeMap {
-    /// Looks up the types that are not known yet.
+    /// Looks up the types that are not known yet, and the labels of enums.
     pub(crate) async fn load(&mut self, client: &Client, declared: &[Declared]) -> Result<()> {
+        self.load_types(client, declared).await?;
+        let enums: BTreeSet<u32> =
+            declared.iter().filter_map(|(oid, modifier)| self.enumeration(*oid, *modifier)).collect();
+        if enums.is_empty() {
+            return Ok(());
+        }
+        for row in client.query(LABELS, &[&Vec::from_iter(enums)]).await.map_err(sql::error)? {
+            let (oid, labels) = (row.try_get(0).map_err(sql::error)?, row.try_get(1).map_err(sql::error)?);
+            self.labels.insert(oid, labels);
+        }
+        Ok(())
+    }
+
+    async fn load_types(&mut self, client: &Client, declared: &[Declared]) -> Result<()> {
         let missing: HashSet<Declared> =
             declared.iter().filter(|pair| !self.names.contains_key(pair)).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let (oids, modifiers): (Vec<u32>, Vec<i32>) = missing.into_iter().unzip();
+        let oids: Vec<u32> = missing.iter().map(|(oid, _)| *oid).collect();
         for row in client.query(QUERY, &[&oids]).await.map_err(sql::error)? {
             self.add(&row).map_err(sql::error)?;
         }
+        let bases: HashSet<Declared> = missing.iter().map(|(oid, modifier)| self.below(*oid, *modifier)).collect();
+        let (oids, modifiers): (Vec<u32>, Vec<i32>) = missing.union(&bases).copied().unzip();
         for row in client.query(NAMES, &[&oids, &modifiers]).await.map_err(sql::error)? {
             let (oid, modifier, name) = (row.try_get(0), row.try_get(1), row.try_get(2));
             self.names.insert((oid.map_err(sql::error)?, modifier.map_err(sql::error)?), name.map_err(sql::error)?);
@@ -101,6 +131,7 @@ impl TypeMap {
         let delimiter: i32 = row.try_get(5)?;
         let ty = match kind {
             "domain" => PgType::Domain { base: row.try_get(2)?, modifier: row.try_get(3)? },
+            "enum" => PgType::Enum,
             "array" => PgType::Array { element: row.try_get(4)?, delimiter: u8::try_from(delimiter).unwrap_or(0) },
             _ if scalar(oid, -1).is_some() => PgType::BuiltIn,
             _ => PgType::Other,
@@ -115,12 +146,47 @@ impl TypeMap {
 
     /// What a column becomes. A type that the catalog does not have any more is text.
     pub(crate) fn resolve(&self, oid: u32, modifier: i32) -> Resolved {
-        let (ty, decoder) = match self.base(oid, modifier) {
+        let base = self.base(oid, modifier);
+        let (ty, decoder) = match base {
             (PgType::Array { element, delimiter }, _, modifier) => self.list(element, modifier, delimiter),
             (_, oid, modifier) => scalar(oid, modifier).unwrap_or((ColumnType::Text, values::text)),
         };
+        let binary = self.has_binary_form(base.0, base.1, &ty).then(|| values::binary::decoder(&ty));
         let name = self.names.get(&(oid, modifier)).cloned().unwrap_or_else(|| format!("type {oid}"));
-        Resolved { ty, decoder, name }
+        let below = self.below(oid, modifier);
+        let base = if below == (oid, modifier) { None } else { self.names.get(&below).cloned() };
+        let labels = self.enumeration(oid, modifier).and_then(|oid| self.labels.get(&oid)).cloned();
+        Resolved { ty, decoder, binary, name, base, labels }
+    }
+
+    /// Whether the binary form of a value, below all domains, is one that [`values::binary`] reads as `becomes`.
+    fn has_binary_form(&self, ty: PgType, oid: u32, becomes: &ColumnType) -> bool {
+        match (ty, becomes) {
+            (PgType::Array { element, .. }, ColumnType::List(becomes)) => match self.base(element, -1) {
+                (PgType::Array { .. }, ..) => false,
+                (ty, oid, _) => self.has_binary_form(ty, oid, becomes),
+            },
+            // It prints with a sign for a currency, and its binary form does not say how many digits are behind the point.
+            (PgType::BuiltIn, _) if oid == built_in::MONEY => false,
+            (PgType::BuiltIn | PgType::Other, ColumnType::Text) => built_in::SENT_AS_TEXT.contains(&oid),
+            (PgType::Enum, ColumnType::Text) | (PgType::BuiltIn, _) => true,
+            _ => false,
+        }
+    }
+
+    /// The type below all domains.
+    fn below(&self, oid: u32, modifier: i32) -> Declared {
+        let (_, oid, modifier) = self.base(oid, modifier);
+        (oid, modifier)
+    }
+
+    /// The enum that the values, or the elements of their arrays, are of.
+    fn enumeration(&self, oid: u32, modifier: i32) -> Option<u32> {
+        match self.base(oid, modifier) {
+            (PgType::Enum, oid, _) => Some(oid),
+            (PgType::Array { element, .. }, ..) => (self.types.get(&element) == Some(&PgType::Enum)).then_some(element),
+            _ => None,
+        }
     }
 
     /// Types that are kept as text although walbrook does not know them.
@@ -177,6 +243,9 @@ mod built_in {
     pub(super) const NUMERIC: u32 = 1700;
     pub(super) const UUID: u32 = 2950;
     pub(super) const JSONB: u32 = 3802;
+
+    /// `name`, `text`, `bpchar`, `varchar`: their binary form is their text.
+    pub(super) const SENT_AS_TEXT: [u32; 4] = [19, 25, 1042, 1043];
 }
 
 /// The column type of a built-in type that is more than text.
@@ -245,7 +314,7 @@ mod tests {
             (90_004, domain(INT4_ARRAY, -1)),
             (90_005, array(90_004, b',')),
             // An enum, its array, and an array whose delimiter is not known to us.
-            (90_006, PgType::Other),
+            (90_006, PgType::Enum),
             (90_007, array(90_006, b',')),
             (90_008, array(built_in::INT4, b'|')),
             (90_009, array(built_in::MONEY, b';')),

@@ -3,7 +3,9 @@
 //! A server is taken from `WALBROOK_TEST_PG15` and `WALBROOK_TEST_PG18` (`host:port`): a throw-away one with the superuser
 //! `postgres`, trust authentication and `wal_level = logical`. Without them these tests say that they were skipped.
 
+mod column_facts;
 mod continuity;
+mod origin;
 mod rewrites;
 mod snapshot;
 mod stops;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use walbrook_config::Snapshot;
-use walbrook_model::{Cell, Change, Op, Row, Seq, TableId, TableStop};
+use walbrook_model::{Change, LogicalMessage, Op, Row, Seq, TableId, TableStop, Value};
 
 use super::*;
 use crate::testing::{settings, unique};
@@ -157,6 +159,8 @@ type Stored = (Seq, Option<Vec<String>>);
 #[derive(Default)]
 struct Sink {
     changes: Vec<Change>,
+    /// `after` counts from the first change of all.
+    messages: Vec<LogicalMessage>,
     stopped: Vec<TableStop>,
     batches: usize,
     durable: Option<Checkpoint>,
@@ -173,6 +177,8 @@ impl Sink {
         }
         self.batches += usize::from(!batch.changes.is_empty());
         assert!(batch.changes.is_empty() || batch.lineage.is_some());
+        let after = |message: LogicalMessage| LogicalMessage { after: self.changes.len() + message.after, ..message };
+        self.messages.extend(batch.messages.into_iter().map(after));
         self.changes.extend(batch.changes);
         self.stopped.extend(batch.stopped);
         self.complete_until_us = self.complete_until_us.max(batch.complete_until_us);
@@ -191,8 +197,8 @@ impl Sink {
             Op::SnapshotEnd => table.retain(|_, (seq, _)| *seq >= change.seq),
             op => {
                 let row = change.key_row().expect("a row");
-                let key: Key = change.schema.key.iter().map(|index| text(row, *index)).collect();
-                let cells = (op != Op::Delete).then(|| (0..row.len()).map(|index| text(row, index)).collect());
+                let key: Key = change.schema.key.iter().map(|index| text(change, row, *index)).collect();
+                let cells = (op != Op::Delete).then(|| (0..row.len()).map(|index| text(change, row, index)).collect());
                 let stored = table.entry(key).or_insert((Seq::ZERO, None));
                 if change.seq > stored.0 {
                     *stored = (change.seq, cells);
@@ -220,11 +226,16 @@ impl Sink {
     }
 }
 
-fn text(row: &Row, index: usize) -> String {
-    match row.cell(index) {
-        Cell::Null => "~".to_owned(),
-        Cell::Unchanged => "?".to_owned(),
-        Cell::Data(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+/// A cell as the server prints it, whatever the format that it came in.
+fn text(change: &Change, row: &Row, index: usize) -> String {
+    match row.value(&change.schema, index).expect("a value") {
+        Value::Null => "~".to_owned(),
+        Value::Unchanged => "?".to_owned(),
+        Value::Bool(value) => if value { "t" } else { "f" }.to_owned(),
+        Value::Int(value) => value.to_string(),
+        Value::Float64(value) => value.to_string(),
+        Value::Text(value) => value.into_owned(),
+        value => panic!("{value:?}"),
     }
 }
 

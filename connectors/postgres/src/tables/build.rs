@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use walbrook_config::Postgres;
-use walbrook_model::{Column, Error, Result, TableId, TableSchema};
+use walbrook_model::{Column, ColumnFacts, Error, Result, TableId, TableSchema};
 
-use super::facts::{ColumnFacts, Facts};
+use super::facts::{CatalogColumn, Facts};
 use super::{LogColumn, TableInfo};
 use crate::publication::{Publication, quote_table};
 use crate::schema::key;
-use crate::schema::type_map::TypeMap;
+use crate::schema::type_map::{Resolved, TypeMap};
 use crate::sql::quote_ident;
 use crate::wire::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 
@@ -19,7 +19,7 @@ struct Draft<'a> {
     type_oid: u32,
     typmod: i32,
     identity: bool,
-    facts: Option<&'a ColumnFacts>,
+    facts: Option<&'a CatalogColumn>,
 }
 
 /// The columns of the key by name.
@@ -45,7 +45,7 @@ pub(super) fn from_catalog(
     }
     let identity = key::identity(facts.identity, &facts.indexes);
     let member = publication.and_then(|publication| Some((publication, publication.member(facts.oid)?)));
-    let published = |column: &&ColumnFacts| match member {
+    let published = |column: &&CatalogColumn| match member {
         Some((publication, member)) => publication.publishes(member, column.number, &column.generated),
         None => column.generated.is_empty(),
     };
@@ -94,12 +94,12 @@ pub(super) fn from_log(
     })
 }
 
-fn draft_of(column: &ColumnFacts, identity: bool) -> Draft<'_> {
+fn draft_of(column: &CatalogColumn, identity: bool) -> Draft<'_> {
     Draft { name: &column.name, type_oid: column.type_oid, typmod: column.typmod, identity, facts: Some(column) }
 }
 
 fn logged<'a>(column: &'a RelationColumn, facts: Option<&'a Facts>) -> Draft<'a> {
-    let same = |known: &&ColumnFacts| {
+    let same = |known: &&CatalogColumn| {
         known.name == column.name && known.type_oid == column.type_oid && known.typmod == column.typmod
     };
     Draft {
@@ -124,7 +124,7 @@ fn known_key(known: &TableInfo) -> Vec<&str> {
     known.schema.key.iter().filter_map(name).collect()
 }
 
-fn catalog_key(facts: &Facts, identity: ReplicaIdentity, usable: impl Fn(&ColumnFacts) -> bool) -> Result<Key<'_>> {
+fn catalog_key(facts: &Facts, identity: ReplicaIdentity, usable: impl Fn(&CatalogColumn) -> bool) -> Result<Key<'_>> {
     let column = |number: i16| facts.columns.iter().find(|column| column.number == number);
     let index = key::choose(identity, &facts.indexes, |number| column(number).is_some_and(&usable));
     let Some(index) = index else { return Ok(Key { columns: Vec::new(), deferrable: false }) };
@@ -145,12 +145,14 @@ fn build(
     settings: &Postgres,
     types: &TypeMap,
 ) -> Result<TableInfo> {
-    let (mut columns, mut log_columns) = (Vec::new(), Vec::new());
+    let (mut columns, mut binary, mut log_columns) = (Vec::new(), Vec::new(), Vec::new());
     for draft in drafts {
         let captured = !settings.tables.leaves_out(&id.schema, &id.name, draft.name);
         let place = captured.then_some(columns.len());
         if captured {
-            columns.push(column(draft, !key.columns.contains(&draft.name), types));
+            let resolved = types.resolve(draft.type_oid, draft.typmod);
+            binary.push(resolved.binary);
+            columns.push(column(draft, !key.columns.contains(&draft.name), resolved));
         }
         let Draft { name, type_oid, typmod, identity, .. } = *draft;
         log_columns.push(LogColumn { name: name.to_owned(), type_oid, typmod, identity, place });
@@ -169,12 +171,38 @@ fn build(
         weak_old_rows: false,
         row_security: false,
         pages: 0,
+        binary: binary.into(),
         log_columns,
     })
 }
 
-fn column(draft: &Draft<'_>, nullable: bool, types: &TypeMap) -> Column {
-    let resolved = types.resolve(draft.type_oid, draft.typmod);
+/// The same table with what the catalogs say of its columns now, as far as that decides nothing; `None`: it is as it was.
+pub(super) fn refreshed(known: &TableInfo, facts: &Facts, types: &TypeMap) -> Option<TableInfo> {
+    let mut schema = TableSchema::clone(&known.schema);
+    for logged in &known.log_columns {
+        let same = |column: &&CatalogColumn| {
+            column.name == logged.name && column.type_oid == logged.type_oid && column.typmod == logged.typmod
+        };
+        let column = logged.place.and_then(|place| schema.columns.get_mut(place));
+        if let Some((column, now)) = column.zip(facts.columns.iter().find(same)) {
+            column.facts = Arc::new(facts_of(Some(now), &types.resolve(now.type_oid, now.typmod)));
+        }
+    }
+    (schema != *known.schema).then(|| TableInfo { schema: Arc::new(schema), ..known.clone() })
+}
+
+/// What is told of a column beside its values.
+fn facts_of(column: Option<&CatalogColumn>, resolved: &Resolved) -> ColumnFacts {
+    ColumnFacts {
+        base_type: resolved.base.clone(),
+        not_null: column.map(|column| column.not_null || column.domain_not_null),
+        default: column.and_then(|column| column.default.clone()),
+        labels: resolved.labels.clone(),
+    }
+}
+
+fn column(draft: &Draft<'_>, nullable: bool, resolved: Resolved) -> Column {
+    let facts = Arc::new(facts_of(draft.facts, &resolved));
     let missing = draft.facts.and_then(|facts| facts.missing.as_deref());
     Column {
         name: draft.name.to_owned(),
@@ -182,6 +210,7 @@ fn column(draft: &Draft<'_>, nullable: bool, types: &TypeMap) -> Column {
         nullable,
         source_type: resolved.name,
         initial_default: missing.map(Arc::from),
+        facts,
         decoder: resolved.decoder,
     }
 }
@@ -190,7 +219,7 @@ fn with_facts(mut info: TableInfo, facts: &Facts) -> TableInfo {
     info.weak_old_rows = info.replica_identity == ReplicaIdentity::Full && facts.weak_partition.is_some();
     // A cell of the identity that lies out of line comes with an old row.
     let may_lack = |(column, carried): (&LogColumn, &bool)| {
-        let toastable = |known: &ColumnFacts| known.name != column.name || known.toastable;
+        let toastable = |known: &CatalogColumn| known.name != column.name || known.toastable;
         !carried && column.place.is_some() && facts.columns.iter().all(toastable)
     };
     let carried = info.old_cells();

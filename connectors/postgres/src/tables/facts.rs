@@ -34,20 +34,24 @@ pub(crate) struct Facts {
     /// A partition that is not in the log, being unlogged or foreign.
     pub(crate) unlogged_partition: Option<TableId>,
     /// In the order of their numbers.
-    pub(crate) columns: Vec<ColumnFacts>,
+    pub(crate) columns: Vec<CatalogColumn>,
     /// The unique ones.
     pub(crate) indexes: Vec<Index>,
 }
 
 /// A column as the catalogs show it.
 #[derive(Clone, Debug)]
-pub(crate) struct ColumnFacts {
+pub(crate) struct CatalogColumn {
     pub(crate) number: i16,
     pub(crate) name: String,
     pub(crate) type_oid: u32,
     pub(crate) typmod: i32,
     /// No row has NULL there.
     pub(crate) not_null: bool,
+    /// Its type is a domain that forbids NULL.
+    pub(crate) domain_not_null: bool,
+    /// The expression of its default.
+    pub(crate) default: Option<String>,
     /// `s`, `v` or nothing.
     pub(crate) generated: String,
     /// Its cells may lie out of line.
@@ -80,7 +84,8 @@ const TABLES: &str = "\
     WHERE c.oid = ANY($1) AND c.relkind IN ('r', 'p') ORDER BY n.nspname, c.relname";
 
 // A partitioned table has no rows of its own: its partitions tell what old rows have. A constraint that was not validated
-// (since version 18) promises nothing about old rows.
+// (since version 18) promises nothing about old rows. With the table's number, the expression of a default would be printed
+// under a lock of the table since version 17; it names no column, so it can do without.
 const COLUMNS: &str = "\
     SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, \
         a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
@@ -88,8 +93,10 @@ const COLUMNS: &str = "\
         a.attgenerated::text, a.attlen = -1 AND t.typstorage <> 'p', \
         CASE WHEN a.atthasmissing THEN a.attmissingval::text WHEN c.relkind = 'p' THEN \
             (SELECT p.attmissingval::text FROM pg_partition_tree(c.oid) l JOIN pg_attribute p ON p.attrelid = l.relid \
-             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END \
+             WHERE p.attname = a.attname AND p.atthasmissing ORDER BY p.attrelid LIMIT 1) END, \
+        t.typnotnull, CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, 0) END \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid \
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
 const INDEXES: &str = "\
@@ -156,10 +163,10 @@ fn replica_identity(letter: &str) -> Result<ReplicaIdentity> {
     })
 }
 
-fn column(row: &Row) -> Result<ColumnFacts> {
+fn column(row: &Row) -> Result<CatalogColumn> {
     let missing = missing(row.try_get(8).map_err(sql::error)?)?;
-    let build = || -> Result<ColumnFacts, tokio_postgres::Error> {
-        Ok(ColumnFacts {
+    let build = || -> Result<CatalogColumn, tokio_postgres::Error> {
+        Ok(CatalogColumn {
             number: row.try_get(1)?,
             name: row.try_get(2)?,
             type_oid: row.try_get(3)?,
@@ -168,6 +175,8 @@ fn column(row: &Row) -> Result<ColumnFacts> {
             generated: row.try_get(6)?,
             toastable: row.try_get(7)?,
             missing,
+            domain_not_null: row.try_get(9)?,
+            default: row.try_get(10)?,
         })
     };
     build().map_err(sql::error)

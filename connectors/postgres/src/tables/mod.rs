@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 use walbrook_config::Postgres;
-use walbrook_model::{Column, Error, ErrorKind, Result, TableId, TableSchema};
+use walbrook_model::{Column, DecodeCell, Error, ErrorKind, Result, TableId, TableSchema};
 
 use self::facts::Facts;
 use self::fingerprint::Fingerprint;
@@ -45,6 +45,8 @@ pub(crate) struct TableInfo {
     pub(crate) row_security: bool,
     /// Its size on disk when it was last analyzed, pages.
     pub(crate) pages: i64,
+    /// The decoders of binary cells, one a column of the schema, where there is one.
+    pub(crate) binary: Arc<[Option<DecodeCell>]>,
     /// The cells of its rows in the log.
     pub(crate) log_columns: Vec<LogColumn>,
 }
@@ -136,8 +138,15 @@ pub(crate) async fn look_up(
     Ok(tables.into_iter().map(describe).collect())
 }
 
-/// Describes a table as the log says it was, with what the catalogs and its fingerprint add. `known` is what was known of it before, in case
-/// that it does not exist any more.
+/// A table of the same shape with what the catalogs say of its columns now: defaults, labels. `None`: that is as it was.
+pub(crate) async fn refresh(client: &Client, types: &mut TypeMap, known: &TableInfo) -> Result<Option<TableInfo>> {
+    let Some(facts) = facts::load(client, &[known.oid]).await?.pop() else { return Ok(None) };
+    types.load(client, &facts.declared().collect::<Vec<_>>()).await?;
+    Ok(build::refreshed(known, &facts, types))
+}
+
+/// Describes a table as the log says it was, with what the catalogs and its fingerprint add. `known` is what was known of it
+/// before, in case that it does not exist any more.
 pub(crate) async fn describe_relation(
     client: &Client,
     settings: &Postgres,
@@ -192,6 +201,19 @@ fn warn_unpublished(settings: &Postgres, table: &TableId) {
 }
 
 impl TableInfo {
+    /// The schema for rows in binary format; `None`: a type has none that is known, or a column has a value for rows that
+    /// were there before it, which the catalog shows as text.
+    pub(crate) fn binary_schema(&self) -> Option<Arc<TableSchema>> {
+        let mut schema = TableSchema::clone(&self.schema);
+        if schema.columns.len() != self.binary.len() {
+            return None;
+        }
+        for (column, decoder) in schema.columns.iter_mut().zip(&*self.binary) {
+            column.decoder = (*decoder).filter(|_| column.initial_default.is_none())?;
+        }
+        Some(Arc::new(schema))
+    }
+
     /// Whether the log describes the table just as it is known. A full identity does not show a change of the key: then
     /// the catalog must be asked, whenever the log describes the table again.
     pub(crate) fn same_shape(&self, relation: &Relation) -> bool {

@@ -1,5 +1,7 @@
 //! What the server shows, and what its log says, on real servers.
 
+mod column_facts;
+
 use walbrook_model::{ColumnType, ErrorKind};
 
 use super::*;

@@ -45,7 +45,7 @@ pub(crate) fn single_element(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn element(ty: &ColumnType) -> Result<&ColumnType> {
+pub(super) fn element(ty: &ColumnType) -> Result<&ColumnType> {
     match ty {
         ColumnType::List(element) => Ok(element),
         _ => Err(Error::bug("a column with the decoder of lists is none")),
@@ -131,7 +131,7 @@ fn not_an_array() -> Error {
 }
 
 #[cold]
-fn not_a_list(what: &str) -> Error {
+pub(super) fn not_a_list(what: &str) -> Error {
     Error::data(format!("a cell holds an array with {what}, which a list cannot hold")).remedy(
         "store arrays of one dimension that begin at 1, \
          or leave the column out with source.postgres.tables.exclude_columns",

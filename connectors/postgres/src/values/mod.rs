@@ -2,11 +2,13 @@
 //!
 //! `COPY` and the stream print a cell alike, because every session has the same pinned settings
 //! ([`crate::connection::pins`]); so one decoder per type serves both, and both give the same value.
+//! A snapshot of a table whose types allow it reads [`binary`] cells instead.
 //!
 //! - Lossless or an error: nothing is rounded, clamped or turned into NULL.
 //! - No bytes make a decoder panic, and no error quotes them.
 //! - Numbers, times, booleans and text are decoded without an allocation.
 
+pub(crate) mod binary;
 mod bytes;
 mod list;
 mod number;

@@ -80,14 +80,14 @@ pub(crate) fn money<'a>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
     signed(negative, Some(magnitude), precision, scale)
 }
 
-fn shape(ty: &ColumnType) -> Result<(u8, u8)> {
+pub(super) fn shape(ty: &ColumnType) -> Result<(u8, u8)> {
     match ty {
         ColumnType::Decimal { precision, scale } => Ok((*precision, *scale)),
         _ => Err(Error::bug("a column with the decoder of decimals is none")),
     }
 }
 
-fn signed<'a>(negative: bool, magnitude: Option<u128>, precision: u8, scale: u8) -> Result<Value<'a>> {
+pub(super) fn signed<'a>(negative: bool, magnitude: Option<u128>, precision: u8, scale: u8) -> Result<Value<'a>> {
     let fits = |n: &u128| power(usize::from(precision)).is_some_and(|limit| *n < limit);
     let magnitude = magnitude.filter(fits).and_then(|n| i128::try_from(n).ok());
     let magnitude = magnitude.ok_or_else(|| not_representable("a number with too many digits"))?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use walbrook_model::{ColumnType, ErrorKind, Row, Value};
+use walbrook_model::{Cell, ColumnType, ErrorKind, Row, Value};
 
 use crate::schema::type_map::TypeMap;
 use crate::tables::{self, TableInfo};
@@ -212,6 +212,59 @@ fn lists() -> Vec<Case> {
     ]
 }
 
+/// What a snapshot may read in binary format.
+const SENT_BINARY: &[&str] = &[
+    "bool",
+    "int2",
+    "int4",
+    "int8",
+    "oid",
+    "float4",
+    "float8",
+    "numeric(5,2)",
+    "numeric(38,0)",
+    "numeric(38,38)",
+    "numeric(3,-2)",
+    "numeric(2,5)",
+    "text",
+    "varchar(10)",
+    "char(5)",
+    "name",
+    "bytea",
+    "uuid",
+    "json",
+    "jsonb",
+    "date",
+    "time",
+    "time(0)",
+    "timestamp",
+    "timestamp(3)",
+    "timestamptz",
+    "mood",
+    "amount",
+    "price",
+    "scores",
+    "int4[]",
+    "oid[]",
+    "bool[]",
+    "float8[]",
+    "numeric(10,2)[]",
+    "price[]",
+    "text[]",
+    "varchar(3)[]",
+    "char(3)[]",
+    "name[]",
+    "bytea[]",
+    "uuid[]",
+    "json[]",
+    "jsonb[]",
+    "date[]",
+    "time[]",
+    "timestamp[]",
+    "timestamptz[]",
+    "mood[]",
+];
+
 /// An SQL expression for the canonical text of a value, by the server's binary form where it has one.
 fn canonical_sql(source: &str, ty: &ColumnType, value: &str) -> String {
     let hex = |send: &str| format!("encode({send}({value}), 'hex')");
@@ -314,6 +367,14 @@ async fn every_type_has_the_same_and_right_value_by_copy_and_by_stream() {
         let copied = database.copied("SELECT * FROM ONLY public.type_table ORDER BY id", cases.len() + 1).await;
         let streamed = inserted(&database.streamed("p").await, &info);
         assert_eq!((copied.len(), streamed.len()), (rows, rows));
+        // The columns whose binary form is known, each with its place among them.
+        let binary: Vec<usize> = (1..=cases.len()).filter(|column| info.binary[*column].is_some()).collect();
+        let selected: Vec<String> = binary.iter().map(|column| format!("c{}", column - 1)).collect();
+        let query = format!("SELECT {} FROM ONLY public.type_table ORDER BY id", selected.join(", "));
+        let copied_binary = database.copied_binary(&query, binary.len()).await;
+        assert_eq!(copied_binary.len(), rows);
+        let sent: Vec<&str> = binary.iter().map(|column| cases[column - 1].source).collect();
+        assert_eq!(sent, SENT_BINARY);
         let expected = expected(database, &cases).await;
         for row in 0..rows {
             for (index, case) in cases.iter().enumerate() {
@@ -327,6 +388,15 @@ async fn every_type_has_the_same_and_right_value_by_copy_and_by_stream() {
                 let expected = &expected[row][index];
                 assert_eq!(read(&copied), *expected, "{} row {row} by copy", case.source);
                 assert_eq!(read(&streamed), *expected, "{} row {row} by stream", case.source);
+                let decoder = info.binary[index + 1];
+                if let Some((place, decoder)) = binary.iter().position(|column| *column == index + 1).zip(decoder) {
+                    let value = match copied_binary[row].cell(place) {
+                        Cell::Data(bytes) => decoder(&case.becomes, bytes),
+                        _ => Ok(Value::Null),
+                    };
+                    let value = value.unwrap_or_else(|error| panic!("{} row {row}: {error}", case.source));
+                    assert_eq!(canonical(&case.becomes, &value), *expected, "{} row {row} in binary", case.source);
+                }
             }
         }
     })

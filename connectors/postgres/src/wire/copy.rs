@@ -1,76 +1,38 @@
 //! Rows of `COPY .. TO STDOUT` in text format.
 //!
-//! A line is a row, a tab parts two cells, `\N` is NULL, a backslash escapes. The server sends each line as a message of
-//! its own; lines are copied into blocks of many rows, so that neither a row nor its message is an allocation, and the
-//! client's buffer can be filled again.
+//! A line is a row, a tab parts two cells, `\N` is NULL, a backslash escapes. The server sends each line as a message of its
+//! own ("messages sent from the backend will always correspond to single data rows"), and a row is a slice of its message.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
-use walbrook_model::{Cell, Error, Result, Row, RowBuilder};
+use walbrook_model::{Cell, Result, Row, RowBuilder};
 
 use super::malformed;
 
-/// Splits chunks, wherever they were cut, into rows.
-pub(crate) struct Splitter {
+/// Reads lines as rows.
+pub(crate) struct Lines {
     columns: usize,
-    row_bytes_max: usize,
-    /// The beginning of a row whose end has not come yet.
-    partial: BytesMut,
     row: RowBuilder,
 }
 
-/// Bytes of a block of rows.
-const BLOCK_BYTES: usize = 64 << 10;
+/// Rows that share a block of places.
+const BLOCK_ROWS: usize = 1024;
 
-impl Splitter {
-    /// A splitter for rows of so many columns, none of which is longer than the limit.
-    pub(crate) fn new(columns: usize, row_bytes_max: usize) -> Self {
-        let row = RowBuilder::with_capacity(BLOCK_BYTES / 32, BLOCK_BYTES);
-        Self { columns, row_bytes_max, partial: BytesMut::new(), row }
+impl Lines {
+    /// A reader of rows with so many columns.
+    pub(crate) fn new(columns: usize) -> Self {
+        Self { columns, row: RowBuilder::with_capacity(columns * BLOCK_ROWS, 0) }
     }
 
-    /// Appends the rows that end in `chunk` to `rows`.
-    pub(crate) fn push(&mut self, mut chunk: &[u8], rows: &mut Vec<Row>) -> Result<()> {
-        while let Some((line, rest)) = memchr(b'\n', chunk).and_then(|end| chunk.split_at_checked(end)) {
-            if self.partial.is_empty() {
-                rows.push(self.row(line)?);
-            } else {
-                self.hold(line)?;
-                let line = self.partial.split();
-                rows.push(self.row(&line)?);
-            }
-            chunk = rest.get(1..).unwrap_or_default();
-        }
-        self.hold(chunk)
-    }
-
-    /// Says that there is no further chunk.
-    pub(crate) fn finish(self) -> Result<()> {
-        if self.partial.is_empty() { Ok(()) } else { Err(malformed("the last row of a copy does not end")) }
-    }
-
-    fn hold(&mut self, piece: &[u8]) -> Result<()> {
-        self.check_size(self.partial.len().saturating_add(piece.len()))?;
-        self.partial.extend_from_slice(piece);
-        Ok(())
-    }
-
-    fn check_size(&self, bytes: usize) -> Result<()> {
-        if bytes <= self.row_bytes_max {
-            return Ok(());
-        }
-        let limit = self.row_bytes_max;
-        Err(Error::config(format!("a row has more than {limit} bytes"))
-            .remedy("raise source.postgres.message_bytes_max, or leave the large column out"))
-    }
-
-    fn row(&mut self, line: &[u8]) -> Result<Row> {
-        self.check_size(line.len())?;
-        let row = if places(line, self.columns, &mut self.row) {
-            self.row.finish_copy(line)
+    /// The row of a line, which ends with its line feed.
+    pub(crate) fn row(&mut self, mut line: Bytes) -> Result<Row> {
+        let Some((b'\n', cells)) = line.split_last() else { return Err(malformed("a row of a copy does not end")) };
+        let row = if places(cells, self.columns, &mut self.row) {
+            line.truncate(cells.len());
+            self.row.finish_over(line)
         } else {
             self.row.clear();
-            unescaped(line, self.columns, &mut self.row)?;
+            unescaped(cells, self.columns, &mut self.row)?;
             self.row.finish()
         };
         if row.len() == self.columns {
@@ -153,8 +115,6 @@ mod tests {
 
     type Cells = Vec<Option<Vec<u8>>>;
 
-    const LIMIT: usize = 1 << 20;
-
     /// As the server writes a row: `CopyAttributeOutText` escapes the backslash and these control characters.
     fn encode(row: &Cells) -> Vec<u8> {
         let cell = |cell: &Option<Vec<u8>>| match cell {
@@ -187,19 +147,15 @@ mod tests {
         (0..row.len()).map(cell).collect()
     }
 
-    fn split(columns: usize, chunks: &[&[u8]]) -> Result<Vec<Cells>> {
-        let (mut splitter, mut rows) = (Splitter::new(columns, LIMIT), Vec::new());
-        for chunk in chunks {
-            splitter.push(chunk, &mut rows)?;
-        }
-        splitter.finish()?;
-        Ok(rows.iter().map(decode).collect())
+    fn read(columns: usize, lines: &[&[u8]]) -> Result<Vec<Cells>> {
+        let mut reader = Lines::new(columns);
+        lines.iter().map(|line| Ok(decode(&reader.row(Bytes::copy_from_slice(line))?))).collect()
     }
 
     #[track_caller]
     fn check(line: &[u8], expected: &[Option<&str>]) {
         let expected: Cells = expected.iter().map(|cell| cell.map(|text| text.as_bytes().to_vec())).collect();
-        assert_eq!(split(expected.len(), &[line]).unwrap(), [expected]);
+        assert_eq!(read(expected.len(), &[line]).unwrap(), [expected]);
     }
 
     #[test]
@@ -218,18 +174,8 @@ mod tests {
         for (columns, line) in
             [(1, &b"a\tb\n"[..]), (3, b"a\tb\n"), (0, b"a\n"), (1, b"a\\\n"), (1, b"\\x41\n"), (1, b"no end")]
         {
-            assert!(split(columns, &[line]).is_err(), "{line:?}");
+            assert!(read(columns, &[line]).is_err(), "{line:?}");
         }
-    }
-
-    #[test]
-    fn rows_are_bounded_also_while_they_come_in_pieces() {
-        let splitter = || Splitter::new(1, 8);
-        assert!(splitter().push(b"12345678\n", &mut Vec::new()).is_ok());
-        assert!(splitter().push(b"123456789\n", &mut Vec::new()).is_err());
-        let mut pieces = splitter();
-        assert!(pieces.push(b"12345678", &mut Vec::new()).is_ok());
-        assert!(pieces.push(b"9", &mut Vec::new()).is_err());
     }
 
     fn rows() -> impl Strategy<Value = (usize, Vec<Cells>)> {
@@ -243,19 +189,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cells_cut_anywhere_come_back((columns, rows) in rows(), cuts: Vec<prop::sample::Index>) {
-            let stream: Vec<u8> = rows.iter().flat_map(encode).collect();
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-            cuts.extend([0, stream.len()]);
-            cuts.sort_unstable();
-            let chunks: Vec<&[u8]> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
-            prop_assert_eq!(split(columns, &chunks).unwrap(), rows);
+        fn any_cells_come_back((columns, rows) in rows()) {
+            let lines: Vec<Vec<u8>> = rows.iter().map(encode).collect();
+            let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(read(columns, &lines).unwrap(), rows);
         }
 
         #[test]
-        fn no_bytes_make_it_panic(columns in 0..4_usize, chunks: Vec<Vec<u8>>) {
-            let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| &**chunk).collect();
-            let _ = split(columns, &chunks);
+        fn no_bytes_make_it_panic(columns in 0..4_usize, lines: Vec<Vec<u8>>) {
+            for line in &lines {
+                let _ = read(columns, &[line]);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The outer layer of the protocol: a type byte, a length, a body. And the bodies that every session meets.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes, BytesMut};
 use walbrook_model::{Error, Result};
 
@@ -26,20 +28,63 @@ pub(crate) enum Next {
 
 /// Takes the first message off `buffer`. A body larger than `body_bytes_max` is refused by its header already.
 pub(crate) fn next(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Next> {
-    let mut header = Reader::new(buffer);
-    let (Ok(kind), Ok(length)) = (header.u8(), header.u32()) else {
+    let (Some(&kind), Some(body_bytes)) = (buffer.first(), body_bytes(buffer)?) else {
         return Ok(Next::Missing);
     };
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let body_bytes = length.checked_sub(4).ok_or_else(|| malformed("a length is too small"))?;
     if body_bytes > body_bytes_max {
         return Err(too_large(body_bytes, body_bytes_max));
     }
-    if header.remaining() < body_bytes {
+    if buffer.len() - HEADER_BYTES < body_bytes {
         return Ok(Next::Missing);
     }
     buffer.advance(HEADER_BYTES);
     Ok(Next::Message(Message { kind, body: buffer.split_to(body_bytes).freeze() }))
+}
+
+/// Takes all messages off `buffer` that are whole, in one piece that [`messages`] parts; `None` if there is none.
+/// A body larger than `body_bytes_max` is refused by its header already.
+pub(crate) fn take_whole(buffer: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Bytes>> {
+    let mut end = 0;
+    while let Some(body_bytes) = body_bytes(buffer.get(end..).unwrap_or_default())? {
+        if body_bytes > body_bytes_max {
+            // What came before it is whole.
+            if end == 0 {
+                return Err(too_large(body_bytes, body_bytes_max));
+            }
+            break;
+        }
+        if buffer.len() - end - HEADER_BYTES < body_bytes {
+            break;
+        }
+        end += HEADER_BYTES + body_bytes;
+    }
+    Ok((end > 0).then(|| buffer.split_to(end).freeze()))
+}
+
+/// The messages of a piece that [`take_whole`] took: their type, and where their body lies.
+pub(crate) fn messages(whole: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let rest = whole.get(next..)?;
+        let (kind, start) = (*rest.first()?, next + HEADER_BYTES);
+        next = start + body_bytes(rest).ok()??;
+        Some((kind, start..next))
+    })
+}
+
+/// The length of the message that begins here; `None` if its header is not whole.
+pub(crate) fn message_bytes(buffer: &[u8]) -> Result<Option<usize>> {
+    Ok(body_bytes(buffer)?.map(|bytes| bytes + HEADER_BYTES))
+}
+
+/// The length of the body of the message that begins here; `None` if its header is not whole.
+fn body_bytes(message: &[u8]) -> Result<Option<usize>> {
+    let mut header = Reader::new(message);
+    let (Ok(_), Ok(length)) = (header.u8(), header.u32()) else {
+        return Ok(None);
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    length.checked_sub(4).map(Some).ok_or_else(|| malformed("a length is too small"))
 }
 
 fn too_large(bytes: usize, limit: usize) -> Error {
@@ -151,6 +196,7 @@ mod tests {
 
         let mut buffer = BytesMut::from(&frame(b'd', &vec![7; LIMIT + 1])[..5]);
         assert!(matches!(next(&mut buffer, LIMIT), Err(error) if error.kind() == ErrorKind::Config));
+        assert!(matches!(take_whole(&mut buffer, LIMIT), Err(error) if error.kind() == ErrorKind::Config));
     }
 
     #[test]
@@ -190,11 +236,29 @@ mod tests {
         }
 
         #[test]
+        fn all_whole_messages_come_in_one_piece(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
+                                                step in 1..200_usize) {
+            let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(b'd', body)).collect();
+            let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
+            for chunk in stream.chunks(step) {
+                buffer.extend_from_slice(chunk);
+                if let Some(whole) = take_whole(&mut buffer, LIMIT).unwrap() {
+                    found.extend(messages(&whole).map(|(kind, body)| (kind, whole[body].to_vec())));
+                }
+                prop_assert!(take_whole(&mut buffer, LIMIT).unwrap().is_none());
+            }
+            prop_assert_eq!(found, bodies.into_iter().map(|body| (b'd', body)).collect::<Vec<_>>());
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             let body = Bytes::from(bytes.clone());
             let _ = (authentication(&body), fields(&body), parameter(&body), data_row(&body));
             let mut buffer = BytesMut::from(&*bytes);
             while let Ok(Next::Message(_)) = next(&mut buffer, LIMIT) {}
+            let _ = messages(&body).count();
+            let mut buffer = BytesMut::from(&*bytes);
+            while let Ok(Some(_)) = take_whole(&mut buffer, LIMIT) {}
         }
     }
 }

@@ -4,10 +4,11 @@
 //!
 //! ```text
 //! socket -> frame (type byte, length) -> CopyData -> replication (XLogData, keepalive) -> pgoutput (begin, insert, ..)
-//!                                     -> copy (rows of a snapshot)
+//!                                     -> copy, copy_binary (rows of a snapshot)
 //! ```
 
 pub(crate) mod copy;
+pub(crate) mod copy_binary;
 pub(crate) mod frame;
 mod lsn;
 pub(crate) mod pgoutput;

@@ -83,6 +83,29 @@ fn a_table_beyond_the_bound_of_netting_gives_its_room_back() {
 }
 
 #[test]
+fn the_largest_table_stops_at_the_bound_of_netting_not_the_one_that_crosses_it() {
+    const OTHER: u32 = 60;
+    let limits = Limits { transaction_bytes: 1800, ..LIMITS };
+    let mut assembler = assembler(&from_start(), None, limits, Seq::ZERO);
+    let Entry::Captured(other) = captured(DEFERRABLE, Seq::ZERO) else { panic!() };
+    assembler.describe(OTHER, Entry::Captured(Captured { schema: schema("t60"), ..other }));
+    let large = |id| insert(DEFERRABLE, &stored(id, 1, 1));
+    let small = |id| insert(OTHER, &Stored { big: String::new(), ..stored(id, 1, 1) });
+    let rows = [small(1), large(1), large(2), large(3)].into_iter();
+    let rows = rows.chain((2..6).map(small)).chain([large(4), insert(FULL, &stored(1, 1, 1))]);
+    push_all(&mut assembler, &transaction(rows.collect()), &mut Vec::new());
+    let cut = assembler.cut(true).unwrap();
+    assert_eq!(tables(&cut), [("t20", 10), ("t60", 1), ("t60", 5), ("t60", 6), ("t60", 7), ("t60", 8)]);
+    let told = told(&cut);
+    assert_eq!((told.len(), told[0].0.as_str(), told[0].1), (1, "t30", 2));
+    assert!(told[0].2.contains("a transaction changes more than 1800 bytes"), "{told:?}");
+    // All of it is counted, also what came after.
+    assert!(cut.stopped[0].bytes > 3 * 400);
+    push_all(&mut assembler, &at(0x1030, 8, vec![large(5), small(6)]), &mut Vec::new());
+    assert_eq!(tables(&assembler.cut(true).unwrap()), [("t60", 2)]);
+}
+
+#[test]
 fn a_stop_belongs_to_its_transaction() {
     // The stop of the open transaction is not told with the transactions before it, whose boundary is a checkpoint.
     let mut assembler = assembler(&from_start(), None, LIMITS, Seq::ZERO);

@@ -5,6 +5,7 @@
 //! that they were skipped.
 
 mod authentication;
+mod copy;
 mod hostile;
 mod sql;
 mod stream;

@@ -91,16 +91,15 @@ async fn a_rewrite_during_the_start_is_noticed() {
             .await
             .unwrap();
         let snapshot = rows[0][2].clone().unwrap();
-        let (old, new) =
-            (connect(&bench.settings, &bench.settings.database).await, "ALTER TABLE t ALTER v TYPE bigint");
+        let mut old = crate::connection::CopyConnection::connect(&bench.settings).await.unwrap();
         let import = format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'");
-        run(&old, &import).await;
+        old.query(&import).await.unwrap();
         let oid: u32 = bench.value("SELECT 't'::regclass::oid").await.parse().unwrap();
-        crate::snapshot::check_not_rewritten(&old, oid).await.unwrap();
-        bench.run(new).await;
-        let seen = old.query("SELECT * FROM public.t", &[]).await.unwrap().len();
+        crate::snapshot::check_not_rewritten(&mut old, oid).await.unwrap();
+        bench.run("ALTER TABLE t ALTER v TYPE bigint").await;
+        let seen = old.query("SELECT * FROM public.t").await.unwrap().len();
         assert_eq!(seen, 0, "a rewrite hides all rows from an older snapshot");
-        let error = crate::snapshot::check_not_rewritten(&old, oid).await.unwrap_err();
+        let error = crate::snapshot::check_not_rewritten(&mut old, oid).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
     })
     .await;

@@ -65,7 +65,7 @@ async fn a_restart_goes_on_at_the_durable_checkpoint() {
         let mut seen = BTreeMap::new();
         for change in sink.streamed() {
             let row = change.after.as_ref().expect("a new row");
-            let shape = (change.op, text(row, 0), text(row, 1));
+            let shape = (change.op, text(change, row, 0), text(change, row, 1));
             assert_eq!(seen.entry(change.seq).or_insert(shape.clone()), &shape);
         }
         assert_eq!(seen.len(), 121);
@@ -98,7 +98,8 @@ async fn rows_of_one_copy_and_prepared_transactions_keep_their_order() {
         assert!(streamed.is_sorted_by(|a, b| a.seq < b.seq));
         let positions: Vec<u64> = streamed.iter().map(|change| change.seq.position()).collect();
         assert!(positions[..5].iter().all(|position| *position == positions[0]));
-        let values: Vec<String> = streamed[5..].iter().map(|change| text(change.after.as_ref().unwrap(), 1)).collect();
+        let values: Vec<String> =
+            streamed[5..].iter().map(|change| text(change, change.after.as_ref().unwrap(), 1)).collect();
         assert_eq!(values, ["between", "prepared", "prepared", "after"]);
     })
     .await;
