@@ -102,7 +102,7 @@ fn batch(schema: &Arc<TableSchema>, op: Op, position: u64, keys: impl Iterator<I
         let row = Some(bench_row(key, position));
         let (before, after) = if op == Op::Delete { (row, None) } else { (None, row) };
         let seq = Seq::new(0, 1, position, ordinal).unwrap();
-        Change { op, schema: Arc::clone(schema), before, after, seq, committed_at_us: 1_700_000_000_000_000 }
+        Change { before, after, ..Change::new(op, Arc::clone(schema), seq, 1_700_000_000_000_000) }
     };
     Batch {
         changes: (1..).zip(keys).map(change).collect(),

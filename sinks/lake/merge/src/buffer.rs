@@ -90,7 +90,7 @@ enum Origin {
 impl Buffer {
     /// An empty buffer for rows of `layout`.
     pub(crate) fn new(layout: Arc<Layout>) -> Self {
-        let columns = builders(&layout, 0);
+        let columns = builders(&layout);
         Self { layout, columns, cells: None, open_rows: 0, open_bytes: 0, unfilled: Vec::new(), rows: Rows::default() }
     }
 
@@ -200,7 +200,7 @@ impl Buffer {
     /// Rows from now on have the columns of `layout`, which adds columns to those of now.
     pub(crate) fn set_layout(&mut self, layout: Arc<Layout>) -> Result<()> {
         self.seal()?;
-        self.columns = builders(&layout, 0);
+        self.columns = builders(&layout);
         self.cells = None;
         self.layout = layout;
         Ok(())
@@ -217,8 +217,10 @@ impl Buffer {
             return Ok(());
         }
         let columns = self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        // The next chunk is probably as large as this one.
+        let alike = self.layout.fields.iter().zip(&columns);
+        self.columns = alike.map(|(field, column)| ColumnBuilder::with_room_of(&field.ty, column)).collect();
         let chunk = Chunk { first: self.rows.len, rows: self.open_rows, columns, layout: Arc::clone(&self.layout) };
-        self.columns = builders(&self.layout, self.open_rows);
         self.rows.chunks.push(chunk);
         self.rows.len += self.open_rows;
         self.rows.bytes += self.open_bytes;
@@ -326,8 +328,8 @@ fn push_data(column: &mut ColumnBuilder, schema: &TableSchema, index: usize, byt
     }
 }
 
-fn builders(layout: &Layout, rows: usize) -> Vec<ColumnBuilder> {
-    layout.fields.iter().map(|field| ColumnBuilder::new(&field.ty, rows)).collect()
+fn builders(layout: &Layout) -> Vec<ColumnBuilder> {
+    layout.fields.iter().map(|field| ColumnBuilder::new(&field.ty, 0)).collect()
 }
 
 /// The columns that the log did not carry, for `_unchanged`.

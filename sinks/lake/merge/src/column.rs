@@ -10,9 +10,10 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder,
     Float64Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, ListArray};
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, ArrayRef, ListArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
-use arrow_schema::FieldRef;
+use arrow_schema::{DataType, FieldRef};
 use walbrook_model::{Error, Result, Value};
 
 use crate::layout::{LakeType, item_field};
@@ -66,6 +67,29 @@ impl ColumnBuilder {
                 let items = Box::new(Self::new(element, rows));
                 Self::List { items, item, offsets, nulls: NullBufferBuilder::new(rows) }
             }
+        }
+    }
+
+    /// A builder with room for as much as `column` holds, which has the same type.
+    pub(crate) fn with_room_of(ty: &LakeType, column: &ArrayRef) -> Self {
+        let rows = column.len() + column.len() / 16;
+        match (ty, column.data_type()) {
+            (LakeType::String, DataType::Utf8) => {
+                let bytes = column.as_string::<i32>().value_data().len();
+                Self::String(StringBuilder::with_capacity(rows, bytes + bytes / 16))
+            }
+            (LakeType::Binary, DataType::Binary) => {
+                let bytes = column.as_binary::<i32>().value_data().len();
+                Self::Binary(BinaryBuilder::with_capacity(rows, bytes + bytes / 16))
+            }
+            (LakeType::List { element_id, element }, DataType::List(_)) => {
+                let item = item_field(*element_id, element);
+                let items = Box::new(Self::with_room_of(element, column.as_list::<i32>().values()));
+                let mut offsets = Vec::with_capacity(rows + 1);
+                offsets.push(0);
+                Self::List { items, item, offsets, nulls: NullBufferBuilder::new(rows) }
+            }
+            _ => Self::new(ty, rows),
         }
     }
 

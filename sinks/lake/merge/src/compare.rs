@@ -56,6 +56,7 @@ struct Digested {
     digest: u128,
     rows: u64,
     key: String,
+    seq: Option<Seq>,
 }
 
 /// A key that is not the same on both sides.
@@ -65,6 +66,8 @@ pub struct Difference {
     pub key: String,
     /// What is wrong with it.
     pub what: &'static str,
+    /// The token of its row in the lake, the highest of several; `None` if it has none.
+    pub seq: Option<Seq>,
 }
 
 impl Comparison {
@@ -116,7 +119,7 @@ impl Comparison {
         let numbers: Vec<u32> = (0..count).collect();
         for batch in rows.select(&numbers, &self.layout)? {
             let columns = batch.columns().get(..self.layout.source_fields()).unwrap_or_default();
-            self.source.add(columns, &self.key, self.focus.as_ref(), |_| true)?;
+            self.source.add(columns, None, &self.key, self.focus.as_ref(), |_| true)?;
         }
         Ok(())
     }
@@ -126,7 +129,8 @@ impl Comparison {
     /// # Errors
     /// If a file is gone or damaged.
     pub fn add_lake(&mut self, table: &dyn TableFormat) -> Result<()> {
-        let fields = self.layout.fields.get(..self.layout.source_fields()).unwrap_or_default();
+        // The first of our own is the token.
+        let fields = self.layout.fields.get(..=self.layout.source_fields()).unwrap_or_default();
         let ids: Vec<i32> = fields.iter().map(|field| field.id).collect();
         for live in &table.state().files {
             let path: PathBuf = table.local_path(&live.file.path)?;
@@ -139,8 +143,9 @@ impl Comparison {
                     None => repeat(field, rows),
                 };
                 let columns = columns.iter().zip(fields).map(fill).collect::<Result<Vec<_>>>()?;
+                let Some((seq, columns)) = columns.split_last() else { continue };
                 let deleted = |row: usize| u32::try_from(row).is_ok_and(|row| live.deleted.contains(first + row));
-                self.lake.add(&columns, &self.key, self.focus.as_ref(), |row| !deleted(row))?;
+                self.lake.add(columns, Some(seq), &self.key, self.focus.as_ref(), |row| !deleted(row))?;
                 first += u32::try_from(rows).unwrap_or_default();
             }
         }
@@ -163,16 +168,18 @@ impl Comparison {
     pub fn differences(&self) -> Vec<Difference> {
         let mut differences = Vec::new();
         for (key, source) in &self.source.rows {
-            let what = match self.lake.rows.get(key) {
-                None => "missing in the lake",
-                Some(lake) if lake.rows > source.rows => "doubled in the lake",
-                Some(lake) if lake.digest != source.digest => "another row in the lake",
+            let (what, seq) = match self.lake.rows.get(key) {
+                None => ("missing in the lake", None),
+                Some(lake) if lake.rows > source.rows => ("doubled in the lake", lake.seq),
+                Some(lake) if lake.digest != source.digest => ("another row in the lake", lake.seq),
                 Some(_) => continue,
             };
-            differences.push(Difference { key: source.key.clone(), what });
+            differences.push(Difference { key: source.key.clone(), what, seq });
         }
         let only = self.lake.rows.iter().filter(|(key, _)| !self.source.rows.contains_key(key));
-        differences.extend(only.map(|(_, lake)| Difference { key: lake.key.clone(), what: "not in the source" }));
+        let not_in_source =
+            |(_, lake): (_, &Digested)| Difference { key: lake.key.clone(), what: "not in the source", seq: lake.seq };
+        differences.extend(only.map(not_in_source));
         differences.sort();
         differences
     }
@@ -182,11 +189,13 @@ impl Side {
     fn add(
         &mut self,
         columns: &[ArrayRef],
+        seq: Option<&ArrayRef>,
         key: &[usize],
         focus: Option<&BTreeSet<usize>>,
         live: impl Fn(usize) -> bool,
     ) -> Result<()> {
         let cells = columns.iter().map(|column| Cells::new(column.as_ref())).collect::<Result<Vec<_>>>()?;
+        let seq = seq.map(|column| Cells::new(column.as_ref())).transpose()?;
         let key: Vec<&Cells<'_>> = key.iter().filter_map(|place| cells.get(*place)).collect();
         let (mut key_bytes, mut row_bytes) = (Vec::new(), Vec::new());
         for row in (0..columns.first().map_or(0, Array::len)).filter(|row| live(*row)) {
@@ -211,8 +220,13 @@ impl Side {
             if focus.is_some() {
                 let text = || key.iter().map(|cell| Ok(print(&cell.value(row)?))).collect::<Result<Vec<_>>>();
                 let key = text()?.join(", ");
-                let digested = self.rows.entry(key_digest).or_insert(Digested { digest: 0, rows: 0, key });
+                let seq = match &seq {
+                    Some(seq) => token(&seq.value(row)?),
+                    None => None,
+                };
+                let digested = self.rows.entry(key_digest).or_insert(Digested { digest: 0, rows: 0, key, seq: None });
                 digested.rows += 1;
+                digested.seq = digested.seq.max(seq);
                 digested.digest = digested.digest.wrapping_add(digest);
             }
         }
@@ -225,6 +239,14 @@ fn repeat(field: &crate::layout::LakeField, rows: usize) -> Result<ArrayRef> {
     let mut column = crate::column::ColumnBuilder::new(&field.ty, rows);
     (0..rows).try_for_each(|_| column.push(&value))?;
     column.finish()
+}
+
+/// The order token in a cell of its column.
+fn token(value: &Value<'_>) -> Option<Seq> {
+    match value {
+        Value::Decimal(number) => u128::try_from(number.unscaled).ok().and_then(Seq::from_u128),
+        _ => None,
+    }
 }
 
 /// Appends a form of the value that no other value has.

@@ -1,8 +1,9 @@
 //! Cells that the log did not carry, filled in from the newest older value of the row.
 //!
 //! An update that leaves an out-of-line value (`TOAST`) alone does not repeat it. The value is then that of the row before: of the
-//! change before it in the same commit, or of the stored row. The insert half of a key change takes it from the row that
-//! the old key had. Where there is no such row the change is refused; a missing cell never becomes NULL.
+//! change before it in the same commit, or of the stored row, whichever is newer: repeats may be in the commit. The insert half
+//! of a key change takes it from the row that the old key had. Where there is no such row the change is refused; a missing
+//! cell never becomes NULL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -13,18 +14,19 @@ use walbrook_model::{Error, Result, Seq};
 
 use crate::buffer::{Rows, repeat};
 use crate::data_file;
-use crate::index::{KeyIndex, Location};
+use crate::index::Location;
 use crate::key::KeyId;
 use crate::layout::{LakeField, Layout, SEQ};
+use crate::scd1::Scd1;
 use crate::stored::{Files, seq_column, to_seq};
 
 /// The row that a partial row takes its missing cells from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Base {
-    /// A row of the buffer.
-    Row(u32),
-    /// The stored row of a key.
-    Stored(KeyId),
+    /// A row of the buffer, unless a stored row of its key is newer.
+    Row { number: u32, key: KeyId, seq: Seq },
+    /// The stored row of a key, if it is not older than `since`.
+    Stored { key: KeyId, since: Seq },
     /// There is none: the key was deleted or never seen.
     Nothing,
 }
@@ -51,8 +53,8 @@ pub(crate) struct Known<'a> {
     pub(crate) rows: &'a Rows,
     /// Which of them are partial.
     pub(crate) partial: &'a PartialRows,
-    /// Where stored rows lie.
-    pub(crate) index: &'a KeyIndex,
+    /// Where stored rows lie, and how new those of a file can be.
+    pub(crate) scd1: &'a Scd1,
     /// The files that they lie in.
     pub(crate) files: &'a Files,
     /// Stored rows below it were truncated or swept.
@@ -72,11 +74,10 @@ struct Gap {
     from: Origin,
 }
 
-enum Origin {
-    /// A row of the buffer.
-    Row(u32),
-    /// The first stored row of these whose token is in its range.
-    Stored(Vec<(Location, Range<Seq>)>),
+/// The first stored row whose token is in its range; else a row of the buffer.
+struct Origin {
+    stored: Vec<(Location, Range<Seq>)>,
+    row: Option<u32>,
 }
 
 /// A column and a place in it.
@@ -98,13 +99,11 @@ impl Known<'_> {
         let mut defaults: HashMap<usize, ArrayRef> = HashMap::new();
         for gap in &gaps {
             let field = self.field(gap.place)?;
-            let found = match &gap.from {
-                Origin::Row(number) => self.rows.cell(*number, field.id)?,
-                Origin::Stored(rows) => match stored.cell(rows, field)? {
-                    Stored::Cell(found) => Some(found),
-                    Stored::Older => None,
-                    Stored::Nothing => return Err(self.missing(field)),
-                },
+            let found = match (stored.cell(&gap.from.stored, field)?, gap.from.row) {
+                (Stored::Cell(found), _) => Some(found),
+                (Stored::Older, _) => None,
+                (Stored::Nothing, Some(number)) => self.rows.cell(number, field.id)?,
+                (Stored::Nothing, None) => return Err(self.missing(field)),
             };
             let found = match (found, defaults.get(&gap.place)) {
                 (Some(found), _) => found,
@@ -138,19 +137,17 @@ impl Known<'_> {
 
     /// Follows partial rows back to one that has the cell, or to the stored row before them.
     fn origin(&self, newest: &PartialRow, place: usize) -> Origin {
-        let mut rows = Vec::new();
+        let mut stored = Vec::new();
         let mut candidate = |key: KeyId, tokens: Range<Seq>| {
             let tokens = tokens.start.max(self.floor)..tokens.end;
-            rows.extend(self.index.get(key).map(|at| (at, tokens)));
+            let at = self.scd1.index().get(key).filter(|at| self.scd1.newest_in(at.file) >= Some(tokens.start));
+            stored.extend(at.map(|at| (at, tokens)));
         };
         let (mut oldest, mut end) = (newest, newest.seq);
-        loop {
+        let row = loop {
             let older = match oldest.base {
-                Base::Row(number) => match self.partial.get(&number).filter(|older| older.cells.contains(&place)) {
-                    Some(older) => Some(older),
-                    None => return Origin::Row(number),
-                },
-                Base::Stored(_) | Base::Nothing => None,
+                Base::Row { number, .. } => self.partial.get(&number).filter(|older| older.cells.contains(&place)),
+                Base::Stored { .. } | Base::Nothing => None,
             };
             if older.is_none_or(|older| older.key != oldest.key) {
                 // In a replay the table may be further than the buffer: among these rows, all of which keep the cell.
@@ -159,23 +156,28 @@ impl Known<'_> {
             }
             match (older, oldest.base) {
                 (Some(older), _) => oldest = older,
-                (None, Base::Stored(key)) => {
-                    candidate(key, Seq::ZERO..oldest.seq);
-                    return Origin::Stored(rows);
+                (None, Base::Row { number, key, seq }) => {
+                    candidate(key, seq..oldest.seq);
+                    break Some(number);
                 }
-                (None, _) => return Origin::Stored(rows),
+                (None, Base::Stored { key, since }) => {
+                    candidate(key, since..oldest.seq);
+                    break None;
+                }
+                (None, Base::Nothing) => break None,
             }
-        }
+        };
+        Origin { stored, row }
     }
 
     fn read(&self, gaps: &[Gap]) -> Result<StoredCells> {
         let mut wanted: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut ids: Vec<i32> = vec![self.layout.field(SEQ).map_or(0, |field| field.id)];
         for gap in gaps {
-            if let Origin::Stored(rows) = &gap.from {
-                for (at, _) in rows {
-                    wanted.entry(at.file).or_default().push(at.row);
-                }
+            for (at, _) in &gap.from.stored {
+                wanted.entry(at.file).or_default().push(at.row);
+            }
+            if !gap.from.stored.is_empty() {
                 ids.push(self.field(gap.place)?.id);
             }
         }

@@ -56,10 +56,15 @@ impl KeyId {
     }
 }
 
+/// A map of a million keys.
+const PLACE_BITS: u32 = 20;
+
 impl Hash for KeyId {
-    /// It is spread evenly already.
+    /// It is spread evenly already. A hash table takes its places from the low bits: with the high bits of the identity
+    /// there, a map lists keys about in the order in which the key index holds them.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.high ^ self.low);
+        let leading = if self.high == 0 { self.low } else { self.high };
+        state.write_u64(leading.rotate_left(PLACE_BITS));
     }
 }
 

@@ -65,10 +65,11 @@ pub(crate) struct Scd1 {
 pub(crate) struct Plan {
     /// Buffer rows to write, ascending; row `i` of the new file is buffer row `rows[i]`.
     pub(crate) rows: Vec<u32>,
-    /// Their keys.
-    pub(crate) keys: Vec<KeyId>,
-    /// The live row that each of them takes the place of.
-    pub(crate) replaced: Vec<Option<Location>>,
+    /// Their keys, each with its row in the new file, about in the order in which the index holds them: so a fold goes
+    /// through its memory once.
+    pub(crate) keys: Vec<(KeyId, u32)>,
+    /// How many of them take the place of a live row.
+    pub(crate) replaced: u64,
     /// Files that stay and lose rows -> all their deleted rows, old and new.
     pub(crate) deleted: BTreeMap<u32, RoaringBitmap>,
     /// Files without a live row left.
@@ -160,6 +161,11 @@ impl Scd1 {
         &self.index
     }
 
+    /// The newest token in a file.
+    pub(crate) fn newest_in(&self, file: u32) -> Option<Seq> {
+        self.files.get(&file).map(|entry| entry.seq_max)
+    }
+
     /// Truncates and slices.
     pub(crate) fn marks(&self) -> &Marks {
         &self.marks
@@ -218,7 +224,7 @@ impl Scd1 {
     /// The file of graves and marks that a commit of `plan` names.
     pub(crate) fn graves_file(&self, plan: &Plan) -> GravesFile {
         let floor = plan.marks.floor();
-        let again = plan.keys.iter().chain(plan.buried.iter().map(|(key, _)| key));
+        let again = plan.keys.iter().map(|(key, _)| key).chain(plan.buried.iter().map(|(key, _)| key));
         let again: HashSet<_> = again.filter(|key| self.graves.get(**key).is_some()).collect();
         let kept = self.graves.iter().filter(|(key, seq)| *seq >= floor && !again.contains(key));
         let mut graves: Vec<_> = kept.chain(plan.buried.iter().copied()).collect();
@@ -247,12 +253,11 @@ impl Scd1 {
         }
         if let Some((id, entry)) = new_file {
             self.add_file(id, entry)?;
-            let mut rows = 0..;
             for keys in plan.keys.chunks(LOOKAHEAD) {
-                self.index.touch(keys.iter().copied());
-                for (key, row) in keys.iter().zip(&mut rows) {
-                    self.index.insert(*key, Location { file: id, row });
-                    self.graves.remove(*key);
+                self.index.touch(keys.iter().map(|(key, _)| *key));
+                for &(key, row) in keys {
+                    self.index.insert(key, Location { file: id, row });
+                    self.graves.remove(key);
                 }
             }
         }
@@ -325,11 +330,11 @@ impl Scd1 {
 
     /// Makes a plan of what was decided: the rows in order, the rows that die as bitmaps and files to remove.
     fn finish(&self, mut draft: Draft, marks: Marks) -> Result<Plan> {
-        draft.written.sort_unstable_by_key(|written| written.row);
+        let rows = place(&mut draft.written);
         let mut plan = Plan {
-            rows: draft.written.iter().map(|written| written.row).collect(),
-            keys: draft.written.iter().map(|written| written.key).collect(),
-            replaced: draft.written.iter().map(|written| written.replaced).collect(),
+            rows,
+            keys: draft.written,
+            replaced: draft.replaced,
             marks_rise: marks != self.marks,
             marks,
             dropped: draft.dropped,
@@ -376,18 +381,32 @@ fn is_swept(swept: &BTreeMap<u32, Swept>, at: Location) -> bool {
 /// A plan in the making.
 #[derive(Default)]
 struct Draft {
-    written: Vec<Written>,
+    /// Rows of the buffer, with their keys.
+    written: Vec<(KeyId, u32)>,
+    replaced: u64,
     buried: Vec<(KeyId, Seq)>,
     dead: Vec<Location>,
     swept: BTreeMap<u32, Swept>,
     dropped: Dropped,
 }
 
-/// A row that a plan writes.
-struct Written {
-    row: u32,
-    key: KeyId,
-    replaced: Option<Location>,
+/// Puts the place in the file that is written where the row of the buffer was, and returns these rows, ascending.
+fn place(written: &mut [(KeyId, u32)]) -> Vec<u32> {
+    const UNWRITTEN: u32 = u32::MAX;
+    let end = written.iter().map(|(_, row)| *row as usize + 1).max().unwrap_or(0);
+    let mut places = vec![UNWRITTEN; end];
+    for (_, row) in &*written {
+        places[*row as usize] = 0;
+    }
+    let mut rows = Vec::with_capacity(written.len());
+    for ((place, row), next) in places.iter_mut().zip(0..).filter(|(place, _)| **place != UNWRITTEN).zip(0..) {
+        *place = next;
+        rows.push(row);
+    }
+    for (_, row) in written {
+        *row = places[*row as usize];
+    }
+    rows
 }
 
 impl Draft {
@@ -395,7 +414,10 @@ impl Draft {
     fn apply(&mut self, key: KeyId, change: Newest, replaced: Option<Location>) {
         self.dead.extend(replaced);
         match change.row {
-            Some(row) => self.written.push(Written { row, key, replaced }),
+            Some(row) => {
+                self.written.push((key, row));
+                self.replaced += u64::from(replaced.is_some());
+            }
             None => self.buried.push((key, change.seq)),
         }
     }

@@ -20,7 +20,7 @@ mod flight;
 mod open;
 mod route;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ struct Run {
     logs: Logs,
     tables: Vec<Entry>,
     places: HashMap<TableId, usize>,
+    /// Tables whose changes come in any order.
+    unordered: BTreeSet<TableId>,
     /// The table of the last change.
     last: Option<(Arc<TableSchema>, usize)>,
     /// Tables that the checkpoint knows, until their first change.
@@ -80,7 +82,7 @@ struct Run {
     tail_bytes: usize,
     /// Part of the transaction of `tail` is in the tables already.
     mid_transaction: bool,
-    /// Highest token of a change of the log that was applied.
+    /// Every change of the log up to it was applied.
     through: Seq,
     /// The newest checkpoint that the applied changes reach; `None` if it is durable, or waits for a stopped table.
     candidate: Option<Candidate>,
@@ -108,6 +110,8 @@ struct Entry {
     /// `None` once it has stopped for good, and while an append table is being committed.
     table: Option<Table>,
     stopped: Option<Stop>,
+    /// Its changes come in any order.
+    unordered: bool,
     touched: bool,
     changes: u64,
 }
@@ -158,7 +162,14 @@ impl LakeSink {
         generation: u16,
     ) -> Result<()> {
         self.end_run().await;
-        self.setup.accept_gap(checkpoint, lineage, generation).await
+        self.setup.accept_gap(checkpoint, Some((lineage, generation))).await
+    }
+
+    /// As [`LakeSink::accept_gap`], where order tokens stay as they are: the source reads what another pipeline has written,
+    /// whose operator decides about them.
+    pub async fn go_on_at(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        self.end_run().await;
+        self.setup.accept_gap(Some(checkpoint), None).await
     }
 
     /// Nothing of the run that ends is written after this.

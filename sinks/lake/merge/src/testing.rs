@@ -19,6 +19,7 @@ pub fn column(name: &str, ty: ColumnType) -> Column {
         ty,
         nullable: true,
         initial_default: None,
+        facts: Arc::default(),
         decoder: decode,
     }
 }

@@ -139,8 +139,11 @@ impl Upsert {
     /// The row that `key` has just below `seq`.
     fn base(&self, key: KeyId, seq: Seq) -> Base {
         match self.pending.get(key) {
-            None => Base::Stored(key),
-            Some(newest) if newest.seq < seq => newest.row.map_or(Base::Nothing, Base::Row),
+            None => Base::Stored { key, since: Seq::ZERO },
+            Some(Newest { seq: older, row }) if older < seq => match row {
+                Some(number) => Base::Row { number, key, seq: older },
+                None => Base::Stored { key, since: older },
+            },
             Some(_) => Base::Nothing,
         }
     }

@@ -164,3 +164,28 @@ fn a_missing_or_damaged_file_is_a_gap() {
     std::fs::write(&path, b"PAR1").unwrap();
     assert_eq!(kind(scan(&path, &[names["c0"]])), walbrook_model::ErrorKind::Gap);
 }
+
+#[test]
+fn many_rows_are_several_row_groups() {
+    const ROWS: u32 = 1 << 12;
+    let schema = schema("public.t", vec![column("id", ColumnType::Int64)], &[0]);
+    let layout = Layout::of(&schema, TableMode::Upsert).unwrap();
+    let mut buffer = Buffer::new(Arc::new(layout.clone()));
+    for n in 0..ROWS {
+        let stamp = Stamp { seq: seq(u64::from(n) + 1), committed_at_us: 7, op: None };
+        buffer.push(&schema, Some(&row(&[&n.to_string()])), stamp).unwrap();
+    }
+    let batch = buffer.take().unwrap().select(&(0..ROWS).collect::<Vec<_>>(), &layout).unwrap().remove(0);
+    let full = (1 << 20) / ROWS as usize;
+    let batches: Vec<_> =
+        std::iter::repeat_n(batch.clone(), full).chain([batch.slice(7, 1), batch.slice(0, 0)]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "file:///lake/t/data/", "a-0.parquet", &layout, &batches).unwrap();
+    assert_eq!((file.rows, file.split_offsets.len()), ((1 << 20) + 1, 2));
+    assert_eq!((file.seq_min, file.seq_max), (seq(1), seq(u64::from(ROWS))));
+    let ids = [layout.field("_seq").unwrap().id, layout.field("id").unwrap().id];
+    let columns = pick(&folder.path().join("a-0.parquet"), &ids, &[4095, 1 << 20]).unwrap();
+    let seqs = columns[0].as_ref().unwrap().as_primitive::<Decimal128Type>().values().to_vec();
+    assert_eq!(seqs, [4096, 8].map(|n| i128::try_from(seq(n).to_u128()).unwrap()));
+    assert_eq!(columns[1].as_ref().unwrap().as_primitive::<Int64Type>().values(), &[4095, 7]);
+}

@@ -2,14 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Decimal128Type;
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedRowGroupWriter;
 use parquet::schema::types::ColumnPath;
 use walbrook_model::{Error, Result, Seq};
 
@@ -25,6 +33,12 @@ const DICTIONARY_BYTES: usize = 64 << 10;
 
 /// Bytes of a string that go into statistics and bounds.
 const BOUND_BYTES: usize = 16;
+
+/// Rows from which on a row group is closed.
+const GROUP_ROWS: usize = 1 << 20;
+
+/// Order tokens handed to the library at a time.
+const SEQS_AT_ONCE: usize = 1024;
 
 /// Writes `batches`, whose columns are those of `layout`, as the new file `folder/name`, durably. `prefix` is what the
 /// table's metadata calls `folder`.
@@ -45,11 +59,63 @@ pub(crate) fn write(
     describe(&metadata, layout, batches, bytes, format!("{}/{name}", prefix.trim_end_matches('/')))
 }
 
+/// Column after column, so that the encoded pages of one are held at a time.
 fn encode(file: &mut File, layout: &Layout, batches: &[RecordBatch]) -> parquet::errors::Result<ParquetMetaData> {
     let options = ArrowWriterOptions::new().with_properties(properties(layout)?).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(file, layout.arrow_schema(), options)?;
-    for batch in batches {
-        writer.write(batch)?;
+    let schema = layout.arrow_schema();
+    let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options)?;
+    let (mut file, factory) = writer.into_serialized_writer()?;
+    for (number, rows) in row_groups(batches).enumerate() {
+        let mut group = file.next_row_group()?;
+        // A field is one leaf: lists are of scalars.
+        let writers = factory.create_column_writers(number)?;
+        for (place, (field, mut writer)) in schema.fields().iter().zip(writers).enumerate() {
+            let columns = rows.iter().map(|batch| batch.column(place));
+            if field.name() == SEQ {
+                write_seqs(&mut group, columns)?;
+                continue;
+            }
+            for column in columns {
+                compute_leaves(field, column)?.iter().try_for_each(|leaf| writer.write(leaf))?;
+            }
+            writer.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+    }
+    file.close()
+}
+
+/// Batches for one row group each. A batch is small beside a row group.
+fn row_groups(batches: &[RecordBatch]) -> impl Iterator<Item = &[RecordBatch]> {
+    let mut rest = batches;
+    std::iter::from_fn(move || {
+        let mut rows = 0;
+        let full = |batch: &RecordBatch| {
+            rows += batch.num_rows();
+            rows >= GROUP_ROWS
+        };
+        let end = rest.iter().position(full).map_or(rest.len(), |last| last + 1);
+        let (group, later) = rest.split_at(end);
+        rest = later;
+        (!group.is_empty()).then_some(group)
+    })
+}
+
+/// The column of order tokens. The library's own way takes an allocation a value and holds all of them at once.
+fn write_seqs<'a, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    columns: impl Iterator<Item = &'a ArrayRef>,
+) -> parquet::errors::Result<()> {
+    let Some(mut writer) = group.next_column()? else { return Err(ParquetError::EOF("no column left".to_owned())) };
+    let typed = writer.typed::<FixedLenByteArrayType>();
+    for column in columns {
+        for tokens in column.as_primitive::<Decimal128Type>().values().chunks(SEQS_AT_ONCE) {
+            let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_be_bytes()).collect();
+            let bytes = Bytes::from(bytes);
+            let value = |index: usize| ByteArray::from(bytes.slice(16 * index..16 * (index + 1))).into();
+            let values: Vec<FixedLenByteArray> = (0..tokens.len()).map(value).collect();
+            typed.write_batch(&values, None, None)?;
+        }
     }
     writer.close()
 }

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use walbrook_model::{Cell, Column, Decimal, ErrorKind, RowBuilder, TableId};
@@ -14,6 +15,7 @@ fn schema(types: &[ColumnType]) -> TableSchema {
         nullable: false,
         source_type: String::new(),
         initial_default: None,
+        facts: Arc::default(),
         decoder,
     };
     TableSchema {

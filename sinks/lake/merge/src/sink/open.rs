@@ -1,6 +1,6 @@
 //! Tables on their way into our hands: at the start those that the checkpoint knows, then each at its first change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -44,6 +44,7 @@ impl Setup {
             control,
             tables: Vec::new(),
             places: HashMap::new(),
+            unordered: BTreeSet::new(),
             last: None,
             stores,
             tail: Vec::new(),
@@ -91,12 +92,7 @@ impl Setup {
     }
 
     /// See [`super::LakeSink::accept_gap`].
-    pub(super) async fn accept_gap(
-        &self,
-        checkpoint: Option<Checkpoint>,
-        lineage: &Lineage,
-        generation: u16,
-    ) -> Result<()> {
+    pub(super) async fn accept_gap(&self, checkpoint: Option<Checkpoint>, log: Option<(&Lineage, u16)>) -> Result<()> {
         let mut control = self.open_control().await?;
         let control = self.control(&mut control).await?;
         let mut progress = control.progress().clone();
@@ -104,7 +100,8 @@ impl Setup {
             let name = LakeName { namespace: mark.namespace, name: mark.name };
             let owner = self.owner(control.uuid(), &label);
             let Some(store) = Store::open(&*self.catalog, &name, &owner).await? else { continue };
-            if store.record().complete_up_to.generation() > generation {
+            let later = |(_, generation): &(&Lineage, u16)| store.record().complete_up_to.generation() > *generation;
+            if let Some((_, generation)) = log.filter(later) {
                 return Err(store
                     .on(Error::config(format!("the table has rows of a later generation than {generation}"))
                         .remedy("drop the lake table, or accept the gap with the checkpoint that the lake has")));
@@ -114,7 +111,9 @@ impl Setup {
         progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
         progress.gaps.clear();
         progress.stopped.clear();
-        progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
+        if let Some((lineage, generation)) = log {
+            progress.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
+        }
         control.write(progress).await
     }
 
@@ -156,7 +155,7 @@ impl Setup {
     async fn open_table(&self, run: &mut Run, schema: &std::sync::Arc<TableSchema>, seq: Seq) -> Result<Table> {
         let began = Instant::now();
         let label = schema.table.to_string();
-        let mode = self.settings.tables.get(&label).and_then(|table| table.mode).unwrap_or(self.settings.mode);
+        let mode = self.settings.mode_of(&label);
         let name = LakeName::of(&self.settings, &schema.table);
         if name == self.control_name() {
             return Err(Error::config("the source table has the name of this pipeline's checkpoint table")
@@ -217,7 +216,8 @@ impl Entry {
         let gap = run.control.as_ref().and_then(|control| control.progress().gaps.get(&label).cloned());
         let stopped =
             gap.map(|TableGap { since, reason, remedy }| Stop { since, reason, remedy, parked_bytes: 0, gap: true });
-        Self { label, table: None, stopped, touched: false, changes: 0 }
+        let unordered = run.unordered.contains(table);
+        Self { label, table: None, stopped, unordered, touched: false, changes: 0 }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Candidate, Entry, Run, Setup, Stop, is_whole};
 use crate::control::Logs;
 use crate::events;
 use crate::guard::is_slice;
+use crate::table::Table;
 
 impl Setup {
     /// Takes a batch: applies whole transactions, and holds back the beginning of one.
@@ -37,7 +38,13 @@ impl Setup {
     }
 
     async fn apply(&self, run: &mut Run, batch: Batch) -> Result<()> {
-        let Batch { changes, stopped, checkpoint, complete_until_us, .. } = batch;
+        let Batch { changes, stopped, checkpoint, complete_until_us, covered, unordered, .. } = batch;
+        for table in unordered {
+            if let Some(entry) = run.places.get(&table).and_then(|place| run.tables.get_mut(*place)) {
+                entry.unordered = true;
+            }
+            run.unordered.insert(table);
+        }
         for change in &changes {
             let place = match &run.last {
                 Some((schema, place)) if Arc::ptr_eq(schema, &change.schema) => *place,
@@ -49,10 +56,11 @@ impl Setup {
             if let Some(entry) = run.tables.get_mut(place) {
                 self.apply_change(entry, change)?;
             }
-            if !is_slice(change.seq) {
+            if covered.is_none() && !is_slice(change.seq) {
                 run.through = run.through.max(change.seq);
             }
         }
+        run.through = run.through.max(covered.unwrap_or_default());
         for stop in &stopped {
             self.apply_stop(run, stop).await?;
         }
@@ -87,7 +95,11 @@ impl Setup {
         let Some(table) = &mut entry.table else {
             return Err(Error::bug("a table is missing").on(entry.label.clone()));
         };
-        match table.apply(change) {
+        let applied = match table {
+            Table::Append(_) if entry.unordered => Err(out_of_order()),
+            table => table.apply(change),
+        };
+        match applied {
             Ok(()) => {
                 if change.op == Op::SnapshotEnd {
                     events::read(&self.status, &entry.label);
@@ -190,7 +202,7 @@ impl Entry {
     /// Takes no more changes, if the error is one of this table alone.
     pub(super) fn stop(&mut self, stop: Stop, error: Error, status: &crate::status::Status) -> Result<()> {
         match error.kind() {
-            ErrorKind::Transient | ErrorKind::Gap => Err(error),
+            ErrorKind::Transient | ErrorKind::Gap | ErrorKind::Fenced => Err(error),
             ErrorKind::Config | ErrorKind::Data | ErrorKind::Bug => {
                 self.halt(stop, &error, status);
                 Ok(())
@@ -218,8 +230,19 @@ impl Stop {
     }
 }
 
+/// One floor for all partitions of a topic would take what comes late from one of them for a repeat.
+fn out_of_order() -> Error {
+    Error::data("an append table takes changes in the order of their log, and these come in any order").remedy(
+        "set source.kafka.capture to the pipeline that writes the topics, if it is one of walbrook's; else give the table a \
+         primary key and mode = \"upsert\", or capture it into the lake without topics between",
+    )
+}
+
 /// Order tokens compare only within logs that an operator has let in: the first one, and those after an accepted gap.
 fn check_log(logs: &mut Logs, batch: &Batch) -> Result<()> {
+    for (lineage, generations) in batch.logs.iter().flat_map(|let_in| let_in.iter()) {
+        logs.entry(lineage.clone()).or_default().extend(generations);
+    }
     let Some(lineage) = &batch.lineage else { return Ok(()) };
     let lineage = lineage.as_str();
     if logs.is_empty()

@@ -33,6 +33,7 @@ pub fn bench_schema() -> Arc<TableSchema> {
         nullable: true,
         source_type: String::new(),
         initial_default: None,
+        facts: Arc::default(),
         decoder,
     });
     Arc::new(TableSchema { table: TableId::new("public", "bench"), columns: columns.collect(), key: vec![0] })

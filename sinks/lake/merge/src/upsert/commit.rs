@@ -144,7 +144,7 @@ impl Sealed {
         let known = Known {
             rows: &self.rows,
             partial: &self.partial,
-            index: self.merged.scd1.index(),
+            scd1: &self.merged.scd1,
             files: &self.merged.files,
             floor: plan.marks.floor(),
             layout: &self.layout,
@@ -206,7 +206,7 @@ impl Merged {
     /// Writes graves and marks, if they are others than those that the last commit names.
     fn write_graves(&self, plan: &Plan, record: &mut Record, commit: Uuid) -> Result<Option<PathBuf>> {
         let scd1 = &self.scd1;
-        let lives_again = || plan.keys.iter().any(|key| scd1.graves().get(*key).is_some());
+        let lives_again = || plan.keys.iter().any(|(key, _)| scd1.graves().get(*key).is_some());
         let same = plan.deletes() == 0 && plan.marks == *scd1.marks() && !self.forgot;
         if same && (scd1.graves().len() == 0 || !lives_again()) {
             return Ok(None);
@@ -316,7 +316,7 @@ impl Committed {
     fn count(&mut self, plan: &Plan, file: Option<&DataFile>) {
         self.commits += 1;
         self.rows_written += plan.rows.len() as u64;
-        self.rows_deleted += plan.replaced.iter().flatten().count() as u64;
+        self.rows_deleted += plan.replaced;
         self.bytes_written += file.map_or(0, |file| file.bytes);
         self.count_dropped(plan.dropped);
     }

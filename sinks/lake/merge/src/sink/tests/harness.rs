@@ -94,18 +94,16 @@ pub(super) fn seq(position: u64, ordinal: u64) -> Seq {
 pub(super) fn change(op: Op, schema: &Arc<TableSchema>, seq: Seq, cells: &[&str]) -> Change {
     let row: Option<Row> = (!cells.is_empty()).then(|| row(cells));
     let (before, after) = if op == Op::Delete { (row, None) } else { (None, row) };
-    Change { op, schema: Arc::clone(schema), before, after, seq, committed_at_us: 7 }
+    Change { before, after, ..Change::new(op, Arc::clone(schema), seq, 7) }
 }
 
 /// A batch that ends at a boundary if it has a checkpoint.
 pub(super) fn batch(changes: Vec<Change>, checkpoint: Option<&str>) -> Batch {
     Batch {
         changes,
-        stopped: Vec::new(),
         checkpoint: checkpoint.map(Checkpoint::new),
         lineage: Some(Lineage::new("log")),
-        urgent: false,
-        complete_until_us: None,
+        ..Batch::heartbeat()
     }
 }
 

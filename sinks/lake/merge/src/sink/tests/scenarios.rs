@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use walbrook_model::{Batch, ColumnType, ErrorKind, Lineage, Op, Sink as _};
+use walbrook_model::{Batch, Change, ColumnType, ErrorKind, Lineage, Op, Sink as _};
 
 use super::harness::*;
 use crate::testing::{Fault, column, schema};
@@ -303,6 +304,33 @@ async fn an_added_column_comes_with_its_first_rows_and_survives_a_replay() {
 }
 
 #[tokio::test]
+async fn an_unchanged_cell_is_the_newest_although_older_ones_come_again() {
+    let world = World::new();
+    let t = three("public.t");
+    let (mut sink, _) = world.start().await.unwrap();
+    let old = || {
+        vec![
+            change(Op::Insert, &t, seq(1, 1), &["1", "a", "old"]),
+            change(Op::Delete, &t, seq(1, 2), &["2", "?", "?"]),
+            change(Op::Insert, &t, seq(1, 3), &["3", "a", "old"]),
+        ]
+    };
+    let new = ["1", "2", "3"].into_iter().zip(1..).map(|(id, n)| change(Op::Insert, &t, seq(2, n), &[id, "b", "new"]));
+    sink.write(batch([old(), new.collect()].concat(), Some("2"))).await.unwrap();
+    // The old ones come again, in one commit with changes that leave the cell alone.
+    let mut changes = old();
+    changes.extend([
+        change(Op::Update, &t, seq(3, 1), &["1", "c", "?"]),
+        change(Op::Update, &t, seq(3, 2), &["2", "c", "?"]),
+        change(Op::Delete, &t, seq(3, 3), &["3", "?", "?"]),
+        change(Op::Insert, &t, seq(3, 4), &["4", "c", "?"]),
+    ]);
+    sink.write(batch(changes, Some("3"))).await.unwrap();
+    assert!(sink.status().tables()["public.t"].stopped.is_none());
+    assert_eq!(world.pairs("public.t", "id", "b"), pairs(&[("1", "new"), ("2", "new"), ("4", "new")]));
+}
+
+#[tokio::test]
 async fn an_append_table_has_every_change_once() {
     let world = World::new();
     let t = three("public.log");
@@ -324,6 +352,22 @@ async fn an_append_table_has_every_change_once() {
     assert_eq!(world.rows("public.log").len(), 5);
     let status = sink.status().tables()["public.log"].clone();
     assert_eq!(status.dropped["repeat"], 4);
+}
+
+#[tokio::test]
+async fn an_append_table_stops_where_changes_come_in_no_order() {
+    let world = World::new();
+    let (t, keyed) = (three("public.log"), three("public.t"));
+    let (mut sink, _) = world.start().await.unwrap();
+    let changes =
+        |position| [&t, &keyed].map(|table| change(Op::Insert, table, seq(position, 1), &["1", "a", "x"])).to_vec();
+    let from_topics = |position| Batch { covered: Some(seq(0, 0)), ..batch(changes(position), Some("1")) };
+    sink.write(from_topics(1)).await.unwrap();
+    assert!(sink.status().tables()["public.log"].stopped.is_none(), "each table has an order");
+    let unordered = vec![t.table.clone(), keyed.table.clone()];
+    sink.write(Batch { unordered, ..from_topics(2) }).await.unwrap();
+    assert!(sink.status().tables()["public.log"].stopped.as_ref().unwrap().reason.contains("order of their log"));
+    assert!(sink.status().tables()["public.t"].stopped.is_none());
 }
 
 #[tokio::test]
@@ -372,6 +416,39 @@ async fn a_change_of_another_log_is_a_gap_until_it_is_accepted() {
     assert_eq!(found, None, "the source takes a new snapshot");
     sink.write(other_generation).await.unwrap();
     assert_eq!(world.rows("public.t").len(), 2);
+}
+
+#[tokio::test]
+async fn another_log_that_the_batch_lets_in_is_no_gap() {
+    let world = World::new();
+    let t = three("public.t");
+    let (mut sink, _) = world.start().await.unwrap();
+    let later = walbrook_model::Seq::new(1, 1, 1, 1).unwrap();
+    let mut first = batch(vec![change(Op::Insert, &t, later, &["2", "a", "x"])], Some("1"));
+    first.logs = Some(Arc::new([("log".to_owned(), [0, 1].into())].into()));
+    sink.write(first).await.unwrap();
+    let (mut sink, _) = world.start().await.unwrap();
+    sink.write(batch(vec![change(Op::Insert, &t, seq(1, 1), &["1", "a", "x"])], Some("2"))).await.unwrap();
+    assert_eq!(world.rows("public.t").len(), 2);
+}
+
+#[tokio::test]
+async fn graves_are_kept_until_the_source_covers_them_whatever_came() {
+    let world = World::new();
+    let t = three("public.t");
+    let (mut sink, _) = world.start().await.unwrap();
+    // Two partitions: one is far ahead of the other.
+    let mut take = async |n: u64, changes: Vec<Change>, covered: u64| {
+        let batch = batch(changes, Some(&n.to_string()));
+        sink.write(Batch { covered: Some(seq(covered, 0)), ..batch }).await.unwrap();
+    };
+    take(1, vec![change(Op::Insert, &t, seq(9, 1), &["1", "a", "x"])], 0).await;
+    take(2, vec![change(Op::Delete, &t, seq(90, 1), &["1"])], 0).await;
+    take(3, vec![change(Op::Insert, &t, seq(95, 1), &["3", "a", "x"])], 0).await;
+    // Late changes: of a key that nobody knows, and of one that was deleted since.
+    take(4, vec![change(Op::Insert, &t, seq(20, 1), &["2", "b", "x"])], 5).await;
+    take(5, vec![change(Op::Update, &t, seq(21, 1), &["1", "late", "x"])], 5).await;
+    assert_eq!(world.pairs("public.t", "id", "a"), pairs(&[("2", "b"), ("3", "a")]));
 }
 
 #[tokio::test]
