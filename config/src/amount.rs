@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Units of a duration and their length in milliseconds, longest first.
-const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of a size and their bytes, largest first: powers of 1,000 and of 1,024.
 const SIZE_UNITS: [(&str, u64); 9] = [
@@ -139,6 +139,7 @@ mod tests {
         check("1s", 1_000);
         check("5m", 300_000);
         check("2h", 7_200_000);
+        check("7d", 604_800_000);
         check("007s", 7_000);
         assert_eq!(format_duration(Duration::from_secs(90)), "90s");
         assert_eq!(format_duration(Duration::from_hours(1)), "1h");

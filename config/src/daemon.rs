@@ -3,21 +3,21 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::definition::{Foreign, Kind, Section, Setting, Unset};
+use crate::definition::{Foreign, Kind, Presence, Section, Setting, Unset};
 use crate::form;
 use crate::problem::Problem;
 use crate::reader::Reader;
-use crate::{Lake, Postgres};
+use crate::{SinkConfig, SourceConfig};
 
 /// One configuration file: one pipeline, from one source into one sink.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[pipeline]`
     pub pipeline: Pipeline,
-    /// `[source.postgres]`
-    pub postgres: Postgres,
-    /// `[sink.lake]`
-    pub lake: Lake,
+    /// `[source.postgres]` or `[source.kafka]`
+    pub source: SourceConfig,
+    /// `[sink.lake]` or `[sink.kafka]`
+    pub sink: SinkConfig,
     /// `[http]`
     pub http: Http,
     /// `[log]`
@@ -27,7 +27,8 @@ pub struct Config {
 /// `[pipeline]`
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    /// Name of the pipeline. Names the checkpoint in the lake, and by default the slot and the publication.
+    /// Name of the pipeline. Names the checkpoint, and by default the slot, the publication, the topics and the consumer
+    /// group.
     pub name: String,
     /// Changes in memory between source and sink, bytes.
     pub buffer_bytes: u64,
@@ -66,17 +67,18 @@ pub enum LogFormat {
 pub(crate) static PIPELINE: Section = Section {
     path: &["pipeline"],
     doc: "What is moved, and how much of it may wait in memory.",
+    presence: Presence::Required,
     settings: &[
         Setting {
             name: "name",
             kind: Kind::Text { form: &form::PIPELINE_NAME, unset: Unset::Refused { example: "\"shop\"" } },
-            doc: "Names the checkpoint in the lake, and by default the slot and the publication.",
+            doc: "Names the checkpoint, and by default the slot, the publication, the topics and the consumer group.",
             change: "Chosen once: under another name walbrook is another pipeline and begins from nothing.",
             since: "0.1",
         },
         Setting {
             name: "buffer_bytes",
-            kind: Kind::Size { default: 16_000_000, min: 1_000_000, max: 4_000_000_000 },
+            kind: Kind::Size { default: 8_000_000, min: 1_000_000, max: 4_000_000_000 },
             doc: "Changes in memory between source and sink; when it is full, the source waits.",
             change: "Raise it when bursts stall the source and memory is free; lower it on a small machine.",
             since: "0.1",
@@ -114,6 +116,7 @@ pub(crate) static PIPELINE: Section = Section {
 pub(crate) static HTTP: Section = Section {
     path: &["http"],
     doc: "Metrics and health: `/metrics`, `/livez` and `/readyz`. Nothing can be changed through it.",
+    presence: Presence::Optional,
     settings: &[
         Setting {
             name: "listen",
@@ -140,6 +143,7 @@ pub(crate) static HTTP: Section = Section {
 pub(crate) static LOG: Section = Section {
     path: &["log"],
     doc: "The log lines. They never hold a cell value or a secret.",
+    presence: Presence::Optional,
     settings: &[
         Setting {
             name: "format",

@@ -7,17 +7,27 @@ use std::time::Duration;
 
 use crate::amount::{duration_units, format_duration, format_size, size_units};
 use crate::form::Form;
-use crate::{daemon, lake, postgres};
+use crate::{daemon, kafka, lake, postgres};
 
 /// Every section, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 9] = [
+pub(crate) static SECTIONS: [&Section; 19] = [
     &daemon::PIPELINE,
     &postgres::POSTGRES,
     &postgres::TLS,
     &postgres::TABLES,
     &postgres::SNAPSHOT,
+    &kafka::SOURCE,
+    &kafka::SOURCE_SECTIONS.tls,
+    &kafka::SOURCE_SECTIONS.sasl,
+    &kafka::SOURCE_SECTIONS.registry,
+    &kafka::SOURCE_SECTIONS.librdkafka,
     &lake::LAKE,
     &lake::TABLE,
+    &kafka::SINK,
+    &kafka::SINK_SECTIONS.tls,
+    &kafka::SINK_SECTIONS.sasl,
+    &kafka::SINK_SECTIONS.registry,
+    &kafka::SINK_SECTIONS.librdkafka,
     &daemon::HTTP,
     &daemon::LOG,
 ];
@@ -32,10 +42,25 @@ pub(crate) struct Section {
     pub(crate) path: &'static [&'static str],
     /// One sentence on what it is for.
     pub(crate) doc: &'static str,
+    /// Whether the file needs it.
+    pub(crate) presence: Presence,
     /// Its options, in the order of the reference.
     pub(crate) settings: &'static [Setting],
     /// Keys that people know from elsewhere, and what to write here.
     pub(crate) foreign: &'static [(&'static str, Foreign)],
+}
+
+/// Whether a file needs a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Every file that has the section around it.
+    Required,
+    /// One of its side: a source, or a sink.
+    Choice,
+    /// No file.
+    Optional,
+    /// No file; and it takes keys that are not ours, which its reader judges.
+    Open,
 }
 
 /// What to say about a key that people know from elsewhere.
@@ -86,11 +111,6 @@ pub(crate) enum Unset {
 impl Section {
     pub(crate) fn setting(&self, name: &str) -> Option<&'static Setting> {
         self.settings.iter().find(|setting| setting.name == name)
-    }
-
-    /// Whether the file cannot do without this section.
-    pub(crate) fn is_required(&self) -> bool {
-        self.settings.iter().any(|setting| matches!(setting.kind.unset(), Some(Unset::Refused { .. })))
     }
 
     /// The least of this section that a file needs, as a phrase that can follow "expected".

@@ -4,7 +4,7 @@
 
 use toml::de::DeTable;
 
-use crate::definition::Section;
+use crate::definition::{Presence, Section};
 use crate::key::join;
 use crate::problem::Problem;
 use crate::reader::Reader;
@@ -57,20 +57,46 @@ impl<'d> Document<'d> {
         self.report
     }
 
-    /// The reader of a section; where a section is missing that must be there, that is reported.
+    /// The reader of a section; where a section is missing that must be there, that is reported. Whether a source or a
+    /// sink is there is seen by whoever chooses among them.
     pub(crate) fn section(&self, section: &'static Section) -> Reader<'_> {
         let path = section.title();
         match self.table(section.path) {
             Some(Ok((offset, table))) => Reader::new(&self.report, section, path, offset, Some(table)),
             found => {
                 // Something else than a section is reported by the check of names.
-                if found.is_none() && section.is_required() && !names::has_later(self, section) {
-                    let problem = Problem::new("section is missing").expected(section.least());
-                    self.report.add_missing(self.report.text().len(), &path, problem);
+                if found.is_none() && section.presence == Presence::Required {
+                    self.add_missing(&path, Problem::new("section is missing").expected(section.least()));
                 }
                 Reader::new(&self.report, section, path, 0, None)
             }
         }
+    }
+
+    /// The reader of a section, if the file has it.
+    pub(crate) fn optional_section(&self, section: &'static Section) -> Option<Reader<'_>> {
+        let (offset, table) = self.table(section.path)?.ok()?;
+        Some(Reader::new(&self.report, section, section.title(), offset, Some(table)))
+    }
+
+    /// Where a section begins, if the file has it.
+    pub(crate) fn offset(&self, section: &Section) -> Option<usize> {
+        self.table(section.path)?.ok().map(|(offset, _)| offset)
+    }
+
+    /// Whether something else than a section is at `path` or above; that is reported by the check of names.
+    pub(crate) fn is_broken(&self, path: &[&str]) -> bool {
+        matches!(self.table(path), Some(Err(())))
+    }
+
+    /// Adds a problem of a whole section that the file has.
+    pub(crate) fn complain_section(&self, section: &Section, problem: Problem) {
+        self.report.add(self.offset(section).unwrap_or_default(), &section.title(), problem);
+    }
+
+    /// Adds that something is not in the file, at its end.
+    pub(crate) fn add_missing(&self, key: &str, problem: Problem) {
+        self.report.add_missing(self.report.text().len(), key, problem);
     }
 
     /// The readers of the sections whose last name is the operator's, by that name.

@@ -2,9 +2,16 @@
 //!
 //! A check answers with what is wrong, never with the text itself.
 
+mod kafka;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::pattern;
+
+pub(crate) use kafka::{
+    ACCOUNT, BROKER, GROUP, HTTP_URL, PLACEHOLDER, SCOPE, TOKEN_URL, TOPIC, TOPIC_PATTERN, TOPIC_PREFIX, is_plain_http,
+    librdkafka_key, passed_through, url_host,
+};
 
 /// The longest name that `PostgreSQL` keeps (`NAMEDATALEN - 1`), in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 63;

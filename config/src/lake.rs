@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::definition::{Foreign, Kind, Section, Setting, Unset};
+use crate::definition::{Foreign, Kind, Presence, Section, Setting, Unset};
 use crate::document::Document;
 use crate::form;
 use crate::postgres::Tables;
@@ -51,6 +51,7 @@ const MODES: [TableMode; 2] = [TableMode::Upsert, TableMode::Append];
 pub(crate) static LAKE: Section = Section {
     path: &["sink", "lake"],
     doc: "The Iceberg tables, in a folder, and how often they are committed.",
+    presence: Presence::Choice,
     settings: &[
         Setting {
             name: "warehouse",
@@ -89,7 +90,7 @@ pub(crate) static LAKE: Section = Section {
         },
         Setting {
             name: "commit_bytes",
-            kind: Kind::Size { default: 64_000_000, min: 1_000_000, max: 4_000_000_000 },
+            kind: Kind::Size { default: 48_000_000, min: 1_000_000, max: 4_000_000_000 },
             doc: "Changes held in memory, waiting or being committed; half of it begins a commit, even before its time has come.",
             change: "Raise it to load a large snapshot in larger files, if memory is free.",
             since: "0.1",
@@ -115,6 +116,7 @@ pub(crate) static LAKE: Section = Section {
 pub(crate) static TABLE: Section = Section {
     path: &["sink", "lake", "table", crate::definition::ANY],
     doc: "Exceptions for one source table, named as it is in the database, in quotes.",
+    presence: Presence::Optional,
     settings: &[Setting {
         name: "mode",
         kind: Kind::Word { words: MODE_WORDS, unset: Unset::Derived("`mode` of `[sink.lake]`") },
@@ -126,12 +128,17 @@ pub(crate) static TABLE: Section = Section {
 };
 
 impl Lake {
-    pub(crate) fn read(document: &Document<'_>, captured: &Tables) -> Self {
+    /// How changes of a source table (`schema.name`) are applied.
+    pub fn mode_of(&self, table: &str) -> TableMode {
+        self.tables.get(table).and_then(|table| table.mode).unwrap_or(self.mode)
+    }
+
+    pub(crate) fn read(document: &Document<'_>, captured: Option<&Tables>) -> Self {
         let reader = document.section(&LAKE);
         // A pattern that could not be read may have been meant for the table.
         let known = !document.has_problem_below("source.postgres.tables");
         let tables = document.sections(&TABLE).into_iter().inspect(|(name, reader)| {
-            let other = |(schema, table)| !captured.captures(schema, table);
+            let other = |(schema, table)| captured.is_some_and(|tables| !tables.captures(schema, table));
             if known && name.split_once('.').is_some_and(other) {
                 let what = "has no effect: this table is not captured";
                 reader.complain_whole(Problem::new(what).expected("a table that source.postgres.tables includes"));

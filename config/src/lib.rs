@@ -12,7 +12,10 @@ mod amount;
 mod daemon;
 mod definition;
 mod document;
+mod dotted;
+mod ends;
 mod form;
+mod kafka;
 mod key;
 mod lake;
 mod load;
@@ -28,6 +31,12 @@ mod secret;
 mod syntax;
 
 pub use daemon::{Config, Http, Log, LogFormat, Pipeline};
+pub use ends::{SinkConfig, SourceConfig};
+pub use kafka::{
+    BinaryMode, Compat, Compression, DEAD_LETTERS, DeadLetters, DecimalMode, HstoreMode, IntervalMode, KafkaClient,
+    KafkaSasl, KafkaSink, KafkaSource, KafkaTls, MessageFormat, Messages, NameAdjustment, NewTopics, Oversize,
+    Registry, SaslMechanism, SubjectStrategy, TimeMode, TlsCheck, TokenEndpoint, UnknownTypes,
+};
 pub use lake::{Lake, LakeTable, TableMode};
 pub use postgres::{Postgres, Snapshot, SnapshotMode, Tables, Tls, TlsMode};
 pub use problem::{EXIT_CONFIG, Problem};

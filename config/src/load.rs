@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::daemon::{HTTP, LOG, PIPELINE};
 use crate::document::{Document, FILE_BYTES_MAX};
 use crate::problem::Problem;
-use crate::{Config, Http, Lake, Log, Pipeline, Postgres};
+use crate::{Config, Http, Log, Pipeline, SinkConfig, SourceConfig};
 
 /// What a look-up in the environment answers.
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -42,16 +42,18 @@ impl Config {
 fn parse(text: &str, file: &str, env: Environment<'_>) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let document = Document::parse(file, text);
     let pipeline = Pipeline::read(&document.section(&PIPELINE));
-    let postgres = Postgres::read(&document, &pipeline.name, env);
-    let config = Config {
-        lake: Lake::read(&document, &postgres.tables),
-        http: Http::read(&document.section(&HTTP)),
-        log: Log::read(&document.section(&LOG)),
-        pipeline,
-        postgres,
-    };
+    let source = SourceConfig::read(&document, &pipeline.name, env);
+    let sink = SinkConfig::read(&document, &pipeline.name, source.as_ref(), env);
+    let http = Http::read(&document.section(&HTTP));
+    let log = Log::read(&document.section(&LOG));
     let problems = document.into_report().into_problems();
-    if problems.iter().all(Problem::is_warning) { Ok((config, problems)) } else { Err(problems) }
+    match (source, sink) {
+        (Some(source), Some(sink)) if problems.iter().all(Problem::is_warning) => {
+            Ok((Config { pipeline, source, sink, http, log }, problems))
+        }
+        // An end that is missing is one of the problems.
+        _ => Err(problems),
+    }
 }
 
 /// The text of the file; no more of it than a configuration can have.

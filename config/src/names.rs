@@ -3,8 +3,9 @@
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::definition::{ANY, Foreign, SECTIONS, Section};
+use crate::definition::{ANY, Foreign, Presence, SECTIONS, Section};
 use crate::document::Document;
+use crate::dotted;
 use crate::form;
 use crate::key::join;
 use crate::nearest::nearest;
@@ -12,11 +13,9 @@ use crate::problem::Problem;
 use crate::reader::type_name;
 
 /// Sources and sinks of later versions, and what they read or write.
-const LATER: [(&str, &str, &str); 6] = [
+const LATER: [(&str, &str, &str); 4] = [
     ("source", "mysql", "MySQL"),
     ("source", "mariadb", "MariaDB"),
-    ("source", "kafka", "Kafka"),
-    ("sink", "kafka", "Kafka"),
     ("sink", "iceberg", "a catalog other than folders"),
     ("sink", "delta", "Delta"),
 ];
@@ -26,15 +25,17 @@ pub(crate) fn check(document: &Document<'_>) {
     check_table(document, document.root(), &mut Vec::new(), "");
 }
 
-/// Whether a source or sink of a later version stands where `section` is missing: that is said already.
-pub(crate) fn has_later(document: &Document<'_>, section: &Section) -> bool {
-    let same_side = LATER.iter().filter(|(side, ..)| section.path.first() == Some(side));
-    same_side.into_iter().any(|(side, later, _)| document.table(&[side, later]).is_some())
+/// Whether the file has a source or sink of a later version: that is said already.
+pub(crate) fn has_later(document: &Document<'_>, side: &str) -> bool {
+    LATER.iter().any(|(later_side, later, _)| *later_side == side && document.table(&[side, later]).is_some())
 }
 
 /// Goes down only into sections that are known.
 fn check_table(document: &Document<'_>, table: &DeTable<'_>, path: &mut Vec<String>, title: &str) {
     let here = SECTIONS.iter().copied().find(|section| section.path.len() == path.len() && encloses(path, section));
+    if here.is_some_and(|section| section.presence == Presence::Open) {
+        return;
+    }
     let below = SECTIONS.iter().filter(|section| encloses(path, section));
     let mut next: Vec<&str> = below.filter_map(|section| section.path.get(path.len()).copied()).collect();
     next.dedup();
@@ -57,7 +58,20 @@ fn check_table(document: &Document<'_>, table: &DeTable<'_>, path: &mut Vec<Stri
                 other => add_not_a_section(document, value.span().start, &full, other),
             }
         } else if here.is_none_or(|section| section.setting(name).is_none()) {
-            add_unknown(document, key, &full, path, here, &next);
+            let known = Known { path, here, next: &next };
+            // A key of Java's or of the library's, spelt with dots, is a table to TOML.
+            let table = value.get_ref().as_table();
+            let inner = table.map(dotted::entries).unwrap_or_default().into_iter();
+            let spelt: Vec<(String, usize)> = inner
+                .map(|entry| (format!("{name}.{}", entry.name), entry.offset))
+                .filter(|(dotted, _)| known.exactly(dotted).is_some())
+                .collect();
+            if spelt.is_empty() {
+                known.add_unknown(document, name, key.span().start, &full, table.is_some());
+            }
+            for (dotted, offset) in &spelt {
+                known.add_unknown(document, dotted, *offset, &join(title, dotted), false);
+            }
         }
     }
 }
@@ -90,42 +104,70 @@ fn add_not_a_section(document: &Document<'_>, offset: usize, full: &str, found: 
     document.report().add(offset, full, problem);
 }
 
-fn add_unknown(
-    document: &Document<'_>,
-    key: &Spanned<DeString<'_>>,
-    full: &str,
-    path: &[String],
+/// What may stand at a place of the file.
+struct Known<'k> {
+    path: &'k [String],
     here: Option<&'static Section>,
-    next: &[&'static str],
-) {
-    let name: &str = key.get_ref();
-    let settings = here.map_or(&[][..], |section| section.settings);
-    let foreign = here.map_or(&[][..], |section| section.foreign);
-    let known: Vec<&str> = settings.iter().map(|s| s.name).chain(next.iter().copied()).collect();
-    let exact = foreign.iter().find(|(foreign, _)| foreign.eq_ignore_ascii_case(name));
-    let near = nearest(name, known.iter().copied().chain(foreign.iter().map(|(name, _)| *name)));
-    let meant = near.map(|near| foreign.iter().find(|(name, _)| *name == near).map_or(Foreign::Named(near), |f| f.1));
-    let problem = match (exact.map(|(_, foreign)| *foreign).or(meant), later(document, path, name), elsewhere(name)) {
-        (_, Some(problem), _) => problem,
-        (Some(Foreign::Refused(reason)), ..) => Problem::new(reason),
-        (Some(Foreign::Named(meant)), ..) => Problem::new(format!("unknown key; did you mean {meant}?")),
-        (None, _, Some(section)) => Problem::new(format!("unknown key here; it belongs in [{section}]")),
-        _ => Problem::new("unknown key").expected(format!("one of {}", known.join(", "))),
-    };
-    document.report().add(key.span().start, full, problem);
+    next: &'k [&'static str],
+}
+
+impl Known<'_> {
+    /// What to say about a key that is spelt as elsewhere, dots and underscores alike.
+    fn exactly(&self, name: &str) -> Option<Foreign> {
+        let here = self.here?;
+        let plain = name.to_ascii_lowercase().replace(['.', '-'], "_");
+        let foreign = here.foreign.iter().find(|(foreign, _)| *foreign == plain).map(|(_, foreign)| *foreign);
+        foreign.or_else(|| here.setting(&plain).map(|setting| Foreign::Named(setting.name)))
+    }
+
+    fn nearly(&self, name: &str) -> Option<Foreign> {
+        let settings = self.here.map_or(&[][..], |section| section.settings).iter().map(|setting| setting.name);
+        let foreign = self.here.map_or(&[][..], |section| section.foreign);
+        let words = settings.chain(self.next.iter().copied()).chain(foreign.iter().map(|(name, _)| *name));
+        let near = nearest(name, words)?;
+        Some(foreign.iter().find(|(name, _)| *name == near).map_or(Foreign::Named(near), |(_, foreign)| *foreign))
+    }
+
+    /// The section below that takes keys which are not ours.
+    fn open(&self) -> Option<&'static Section> {
+        let below = |section: &&&Section| section.path.len() == self.path.len() + 1 && encloses(self.path, section);
+        SECTIONS.iter().filter(below).find(|section| section.presence == Presence::Open).copied()
+    }
+
+    fn add_unknown(&self, document: &Document<'_>, name: &str, offset: usize, full: &str, is_table: bool) {
+        let meant = self.exactly(name).or_else(|| self.nearly(name));
+        let problem = match (meant, later(document, self.path, name), elsewhere(name), self.open()) {
+            (_, Some(problem), ..) => problem,
+            (Some(Foreign::Refused(reason)), ..) => Problem::new(reason),
+            (Some(Foreign::Named(meant)), ..) => Problem::new(format!("unknown key; did you mean {meant}?")),
+            (None, _, _, Some(open)) if is_table || name.contains('.') => {
+                Problem::new(format!("unknown key here; a key of librdkafka belongs in [{}]", open.title()))
+            }
+            (None, _, Some(section), _) => Problem::new(format!("unknown key here; it belongs in [{section}]")),
+            _ => {
+                let settings = self.here.map_or(&[][..], |section| section.settings).iter().map(|setting| setting.name);
+                let known: Vec<&str> = settings.chain(self.next.iter().copied()).collect();
+                Problem::new("unknown key").expected(format!("one of {}", known.join(", ")))
+            }
+        };
+        document.report().add(offset, full, problem);
+    }
 }
 
 /// What to say about a source or sink that only a later version has.
 fn later(document: &Document<'_>, path: &[String], name: &str) -> Option<Problem> {
     let [side] = path else { return None };
     let (_, _, what) = LATER.iter().find(|(later_side, later, _)| later_side == side && *later == name)?;
-    let present = if side == "source" { "postgres" } else { "lake" };
-    let both = document.table(&[side.as_str(), present]).is_some();
-    let verb = if side == "source" { "reads" } else { "writes" };
+    let (verb, present) =
+        if side == "source" { ("reads", ["postgres", "kafka"]) } else { ("writes", ["lake", "kafka"]) };
+    let both = present.iter().any(|present| document.table(&[side.as_str(), present]).is_some());
     Some(if both {
         Problem::new(format!("more than one {side} in a file is not supported yet, and {what} not at all yet"))
     } else {
-        Problem::new(format!("{what} as a {side} is not supported yet; this version {verb} [{side}.{present}]"))
+        Problem::new(format!(
+            "{what} as a {side} is not supported yet; this version {verb} {}",
+            present.map(|present| format!("[{side}.{present}]")).join(" and ")
+        ))
     })
 }
 

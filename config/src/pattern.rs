@@ -34,9 +34,9 @@ pub(crate) fn check(text: &str, parts: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether `name` matches one part of a pattern. After a mismatch only the last `*` takes one character more, so the time is
+/// Whether `name` matches one part of a pattern, or a pattern without parts. After a mismatch only the last `*` takes one character more, so the time is
 /// bounded by the product of the lengths.
-fn matches_name(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut star = None;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::definition::{Foreign, Kind, Section, Setting, Unset};
+use crate::definition::{Foreign, Kind, Presence, Section, Setting, Unset};
 use crate::document::Document;
 use crate::load::Environment;
 use crate::{form, secret};
@@ -59,6 +59,7 @@ pub struct Postgres {
 pub(crate) static POSTGRES: Section = Section {
     path: &["source", "postgres"],
     doc: "The PostgreSQL database to capture, and how walbrook logs in.",
+    presence: Presence::Choice,
     settings: &[
         Setting {
             name: "host",

@@ -9,8 +9,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::amount::{AmountError, parse_duration, parse_size};
-use crate::definition::{Kind, Section, Setting, Unset};
+use crate::definition::{Kind, SECTIONS, Section, Setting, Unset};
+use crate::dotted::{self, Entry};
 use crate::form::Form;
+use crate::key::join;
 use crate::nearest::nearest;
 use crate::problem::Problem;
 use crate::report::Report;
@@ -52,6 +54,43 @@ impl<'d> Reader<'d> {
     /// Adds a problem of the whole section.
     pub(crate) fn complain_whole(&self, problem: Problem) {
         self.report.add(self.offset, &self.path, problem);
+    }
+
+    /// Adds that an option is not set, unless it may stand in a part of the file that could not be read.
+    pub(crate) fn complain_missing(&self, name: &str, problem: Problem) {
+        if self.table.is_some() {
+            self.report.add_missing(self.offset, &self.key(name), problem);
+        }
+    }
+
+    /// Adds a problem of a key of an open section.
+    pub(crate) fn complain_entry(&self, entry: &Entry<'_>, problem: Problem) {
+        self.report.add(entry.offset, &join(&self.path, &entry.name), problem);
+    }
+
+    /// Adds a problem of the value of a key of an open section.
+    pub(crate) fn complain_value(&self, entry: &Entry<'_>, problem: Problem) {
+        self.report.add(entry.value.span().start, &join(&self.path, &entry.name), problem);
+    }
+
+    /// Every key of an open section. `a.b = 1` and `"a.b" = 1` are the same.
+    pub(crate) fn entries(&self) -> Vec<Entry<'d>> {
+        self.table.map(dotted::entries).unwrap_or_default()
+    }
+
+    /// The title of the section around this one.
+    pub(crate) fn parent(&self) -> String {
+        let parent = self.section.path.split_last().map_or(self.section.path, |(_, parent)| parent);
+        parent.join(".")
+    }
+
+    /// Whether the section around this one has an option, or a section with an option, of this path.
+    pub(crate) fn has_sibling(&self, option: &str) -> bool {
+        let (title, name) = match option.rsplit_once('.') {
+            Some((section, name)) => (format!("{}.{section}", self.parent()), name),
+            None => (self.parent(), option),
+        };
+        SECTIONS.iter().any(|section| section.title() == title && section.setting(name).is_some())
     }
 
     /// A text in its form; `None` where it is not set and has no default.

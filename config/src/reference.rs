@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::amount::{format_duration, format_size};
-use crate::definition::{Kind, SECTIONS, Section, Setting, Unset};
+use crate::definition::{Kind, Presence, SECTIONS, Section, Setting, Unset};
 
 const INTRODUCTION: &str = "\
 # Configuration reference
@@ -13,8 +13,8 @@ const INTRODUCTION: &str = "\
 One TOML file is one pipeline, from one source into one sink. Everything that is wrong with it is reported at once,
 with line, column and the likely remedy; walbrook then exits with status 78 and has touched nothing.
 
-- A **duration** is a whole number and its unit in quotes, `\"250ms\"`, `\"1s\"`, `\"5m\"`, `\"2h\"`; a **size** likewise,
-  `\"64MB\"` (1,000,000 bytes each) or `\"1GiB\"` (1,073,741,824 bytes). A number without its unit is an error.
+- A **duration** is a whole number and its unit in quotes, `\"250ms\"`, `\"1s\"`, `\"5m\"`, `\"2h\"`, `\"7d\"`; a **size**
+  likewise, `\"64MB\"` (1,000,000 bytes each) or `\"1GiB\"` (1,073,741,824 bytes). A number without its unit is an error.
 - A **pattern** is `schema.table` (for columns `schema.table.column`), written as in the catalog, without quotes around
   the names; `*` stands for any run of characters.
 - A **password** never stands in the file: `password_file` names a file that only its owner can read, `password_env` an
@@ -39,8 +39,10 @@ pub fn example() -> &'static str {
 }
 
 fn write_section(text: &mut String, section: &Section) -> std::fmt::Result {
-    let required = if section.is_required() { " Required." } else { "" };
-    writeln!(text, "\n## `[{}]`\n\n{}{required}\n", section.title(), section.doc)?;
+    writeln!(text, "\n## `[{}]`\n\n{}{}\n", section.title(), section.doc, required(section))?;
+    if section.presence == Presence::Open {
+        return Ok(());
+    }
     writeln!(text, "| Option | Value | Default | What it does | Who changes it | Since |")?;
     writeln!(text, "|---|---|---|---|---|---|")?;
     for setting in section.settings {
@@ -56,6 +58,16 @@ fn write_section(text: &mut String, section: &Section) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// Whether a file needs a section, as a sentence behind its description.
+fn required(section: &Section) -> String {
+    match (section.presence, section.path) {
+        (Presence::Required, [_]) => " Required.".to_owned(),
+        (Presence::Required, [parent @ .., _]) => format!(" Required beside `[{}]`.", parent.join(".")),
+        (Presence::Choice, [side, ..]) => format!(" One {side} is required."),
+        _ => String::new(),
+    }
 }
 
 /// Type, unit and bound.

@@ -24,7 +24,6 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// The password of a section with `password_file` and `password_env`; `None` if neither is set.
 pub(crate) fn password(reader: &Reader<'_>, env: Environment<'_>) -> Option<SecretString> {
-    let file = reader.text("password_file");
     let variable = reader.text("password_env");
     if reader.is_set("password_file") && reader.is_set("password_env") {
         let problem = Problem::new("not together with password_file").expected("one of the two");
@@ -39,17 +38,22 @@ pub(crate) fn password(reader: &Reader<'_>, env: Environment<'_>) -> Option<Secr
         }
         return password.map(SecretString::from);
     }
-    let path = file?;
+    from_file(reader, "password_file")
+}
+
+/// The secret in the file that an option names; `None` if the option is not set.
+pub(crate) fn from_file(reader: &Reader<'_>, name: &str) -> Option<SecretString> {
+    let path = reader.text(name)?;
     let path = Path::new(&path);
     match check_secret(path) {
         Ok(None) => {}
-        Ok(Some(warning)) => reader.complain("password_file", warning),
+        Ok(Some(warning)) => reader.complain(name, warning),
         Err(problem) => {
-            reader.complain("password_file", problem);
+            reader.complain(name, problem);
             return None;
         }
     }
-    read(path).map_err(|problem| reader.complain("password_file", problem)).ok()
+    read(path).map_err(|problem| reader.complain(name, problem)).ok()
 }
 
 /// Checks that a file of secrets can be read by walbrook and not by everyone; a warning if its group can read it.

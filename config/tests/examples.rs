@@ -10,9 +10,11 @@ use walbrook_config::{Config, example, reference};
 #[test]
 fn every_example_is_a_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    let password = dir.path().join("password");
-    fs::write(&password, "hunter2").unwrap();
-    fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for name in ["password", "kafka-password", "kafka-client-secret", "registry-password"] {
+        let password = dir.path().join(name);
+        fs::write(&password, "hunter2").unwrap();
+        fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut names = Vec::new();
@@ -21,7 +23,7 @@ fn every_example_is_a_configuration() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         // The one thing of an example that is not on this machine.
         let text = fs::read_to_string(&path).unwrap();
-        let text = text.replace("/run/secrets/walbrook/password", password.to_str().unwrap());
+        let text = text.replace("/run/secrets/walbrook", dir.path().to_str().unwrap());
         if let Err(problems) = Config::parse(&text, &name, &|_| None) {
             let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
             panic!("{}", shown.join("\n"));
@@ -29,7 +31,20 @@ fn every_example_is_a_configuration() {
         names.push(name);
     }
     names.sort();
-    assert_eq!(names, ["append.toml", "minimal.toml", "postgres-to-iceberg.toml", "quickstart.toml"]);
+    let expected = [
+        "append.toml",
+        "capture.toml",
+        "dead-letters.toml",
+        "exactly-once.toml",
+        "merge.toml",
+        "minimal.toml",
+        "oauthbearer.toml",
+        "oversize.toml",
+        "postgres-to-iceberg.toml",
+        "quickstart.toml",
+        "sasl.toml",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[test]

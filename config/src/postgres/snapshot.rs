@@ -1,6 +1,6 @@
 //! `[source.postgres.snapshot]`
 
-use crate::definition::{Kind, Section, Setting, Unset};
+use crate::definition::{Kind, Presence, Section, Setting, Unset};
 use crate::reader::Reader;
 
 /// `[source.postgres.snapshot]`
@@ -28,6 +28,7 @@ pub enum SnapshotMode {
 pub(crate) static SNAPSHOT: Section = Section {
     path: &["source", "postgres", "snapshot"],
     doc: "How the rows are read that were there before the first change.",
+    presence: Presence::Optional,
     settings: &[
         Setting {
             name: "mode",

@@ -1,6 +1,6 @@
 //! `[source.postgres.tables]`
 
-use crate::definition::{Foreign, Kind, Section, Setting, Unset};
+use crate::definition::{Foreign, Kind, Presence, Section, Setting, Unset};
 use crate::reader::Reader;
 use crate::{form, pattern};
 
@@ -18,6 +18,7 @@ pub struct Tables {
 pub(crate) static TABLES: Section = Section {
     path: &["source", "postgres", "tables"],
     doc: "Which tables and columns are captured.",
+    presence: Presence::Required,
     settings: &[
         Setting {
             name: "include",

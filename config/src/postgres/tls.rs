@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::definition::{Foreign, Kind, Section, Setting, Unset};
+use crate::definition::{Foreign, Kind, Presence, Section, Setting, Unset};
 use crate::problem::Problem;
 use crate::reader::Reader;
 use crate::{form, secret};
@@ -38,6 +38,7 @@ pub enum TlsMode {
 pub(crate) static TLS: Section = Section {
     path: &["source", "postgres", "tls"],
     doc: "Transport security of the connections to the database.",
+    presence: Presence::Optional,
     settings: &[
         Setting {
             name: "mode",
