@@ -29,8 +29,11 @@ pub(crate) enum Command {
     },
     /// Compares the source with the lake: rows and digests per key bucket, then the keys that differ.
     Verify {
-        /// The configuration file.
+        /// The configuration file of the pipeline that writes the lake.
         file: PathBuf,
+        /// If that one reads topics: the configuration file of the pipeline that writes them.
+        #[arg(long, value_name = "FILE")]
+        capture: Option<PathBuf>,
         /// Compare only this source table (`schema.table`); may be repeated.
         #[arg(long = "table")]
         tables: Vec<String>,
@@ -45,6 +48,23 @@ pub(crate) enum Command {
         /// Print a commented example instead.
         #[arg(long)]
         example: bool,
+    },
+    /// Sends dead letters again to the topics that they are of. A merge judges them by their order, so it harms nothing to do
+    /// it late, or twice.
+    Replay {
+        /// The configuration file of the pipeline that put them aside.
+        file: PathBuf,
+        /// Only say what there is.
+        #[arg(long, conflicts_with = "discard")]
+        dry_run: bool,
+        /// Give them up instead: they were no changes, or the tables were put right otherwise. Those that only build on
+        /// others are sent again.
+        #[arg(long)]
+        discard: bool,
+        /// Begin with the first that is there, not behind those that were dealt with; and give up those too that are nowhere
+        /// any more, with --discard.
+        #[arg(long)]
+        again: bool,
     },
     /// What to do about a gap: a log whose continuity cannot be proven.
     Gap {

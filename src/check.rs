@@ -6,7 +6,10 @@
 use std::process::ExitCode;
 
 use walbrook_config::Config;
-use walbrook_source_postgres::{Severity, preflight};
+use walbrook_model::{Result, Severity};
+
+use crate::ends::{SinkEnd, SourceEnd};
+use crate::exit;
 
 /// Prints the findings; fails if one of them is an error.
 pub(crate) async fn check(config: &Config, offline: bool) -> ExitCode {
@@ -14,15 +17,39 @@ pub(crate) async fn check(config: &Config, offline: bool) -> ExitCode {
     if offline {
         return ExitCode::SUCCESS;
     }
-    let findings = preflight(&config.postgres).await;
-    for finding in &findings {
-        println!("{finding}");
+    let (source, sink) = match ends(config) {
+        Ok(ends) => ends,
+        Err(error) => return exit::report(&error),
+    };
+    let mut errors = 0;
+    match source {
+        SourceEnd::Postgres(postgres) => {
+            for finding in walbrook_source_postgres::preflight(&postgres).await {
+                println!("{finding}");
+                errors += usize::from(finding.severity == Severity::Error);
+            }
+        }
+        SourceEnd::Topics(topics) => {
+            for finding in walbrook_source_kafka::preflight(&topics.settings).await {
+                println!("{finding}");
+                errors += usize::from(finding.severity == Severity::Error);
+            }
+        }
     }
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if let SinkEnd::Kafka(kafka) = sink {
+        for finding in walbrook_sink_kafka::preflight(&kafka.settings, &config.pipeline, kafka.info).await {
+            println!("{finding}");
+            errors += usize::from(finding.severity == Severity::Error);
+        }
+    }
     if errors == 0 {
         println!("ready: walbrook run can start");
         return ExitCode::SUCCESS;
     }
     println!("{errors} to mend before walbrook can run");
     ExitCode::from(walbrook_config::EXIT_CONFIG)
+}
+
+fn ends(config: &Config) -> Result<(SourceEnd, SinkEnd)> {
+    Ok((SourceEnd::new(config)?, SinkEnd::new(config)?))
 }

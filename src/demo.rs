@@ -1,8 +1,9 @@
-//! `walbrook demo`: a small order workload, streamed into a local lake, compared, and shown.
+//! `walbrook demo`: a small order workload, streamed into a local lake, through Kafka or not, compared, and shown.
 //!
 //! It shows what a first look wants to see: inserts, updates, deletes, a changed key, an added column, the lag while it
 //! runs, and that the lake equals the source at the end.
 
+mod pipelines;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -12,12 +13,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::time::sleep;
 use tokio_postgres::NoTls;
-use walbrook_config::Config;
-use walbrook_engine::health::State;
 use walbrook_model::{Error, Result};
 
-use crate::run::Pipeline;
-use crate::{exit, log, progress, verify};
+use crate::{exit, log, verify};
+use pipelines::Pipelines;
 use workload::Workload;
 
 /// What a demo needs to know.
@@ -38,6 +37,12 @@ pub(crate) struct DemoArgs {
     /// Folder for the lake.
     #[arg(long)]
     folder: PathBuf,
+    /// A broker of Kafka, as host:port: changes go through topics, and a second pipeline merges them. Needs --registry.
+    #[arg(long, requires = "registry")]
+    broker: Option<String>,
+    /// Address of the schema registry.
+    #[arg(long, requires = "broker")]
+    registry: Option<String>,
     /// How long the workload runs, seconds.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
@@ -54,34 +59,31 @@ pub(crate) async fn demo(args: DemoArgs) -> ExitCode {
 
 async fn show(args: &DemoArgs) -> Result<bool> {
     let begun = Instant::now();
-    let config = config(args)?;
-    log::start(&config.log)?;
+    let pipelines = Pipelines::new(args)?;
+    log::start(&pipelines.lake.config.log)?;
     let workload = Workload::create(connect(args).await?).await?;
-    println!("created shop.customers and shop.orders with 10,000 orders; the pipeline starts");
-    let pipeline = Pipeline::new(config)?;
-    let running = tokio::spawn({
-        let pipeline = pipeline.clone();
-        async move { pipeline.run().await }
-    });
+    println!("created shop.customers and shop.orders with 10,000 orders; {}", pipelines.name());
+    let running = pipelines.start();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let result = tokio::select! {
-        result = stream(&pipeline, workload, args, begun) => result,
+        result = stream(&pipelines, workload, args, begun) => result,
         _ = &mut interrupted => Err(Error::transient("interrupted")),
     };
-    pipeline.stop.ask();
-    let ended = running.await.map_err(|error| Error::bug("the pipeline panicked").because(error))?;
+    pipelines.stop();
+    let mut ended = Ok(());
+    for pipeline in running {
+        let end = pipeline.await.unwrap_or_else(|error| Err(Error::bug("a pipeline panicked").because(error)));
+        ended = ended.and(end);
+    }
     let equal = result?;
     ended?;
     Ok(equal)
 }
 
 /// From the first row to the comparison.
-async fn stream(pipeline: &Pipeline, mut workload: Workload, args: &DemoArgs, begun: Instant) -> Result<bool> {
-    while progress::lake_rows(pipeline) == 0 {
-        if let (State::Stopped | State::Gap, Some(cause)) = pipeline.health.get() {
-            return Err(Error::config(cause));
-        }
+async fn stream(pipelines: &Pipelines, mut workload: Workload, args: &DemoArgs, begun: Instant) -> Result<bool> {
+    while pipelines.lake_rows()? == 0 {
         sleep(crate::run::LOOK).await;
     }
     println!("first rows in the lake {:.1} s after the start\n", begun.elapsed().as_secs_f64());
@@ -96,34 +98,15 @@ async fn stream(pipeline: &Pipeline, mut workload: Workload, args: &DemoArgs, be
             added = true;
         }
         if line.elapsed() >= Duration::from_secs(1) {
-            println!("  {}", progress::line(pipeline));
+            pipelines.show();
             line = Instant::now();
         }
         sleep(Duration::from_millis(10)).await;
     }
     println!("\n{}\ncomparing the lake with the source", workload.summary());
-    let equal = verify::compare(pipeline, &[], Duration::from_secs(30)).await?;
+    let equal = verify::compare(&pipelines.pair()?, &[], Duration::from_mins(1)).await?;
     println!("{}", look(&args.folder));
     Ok(equal)
-}
-
-fn config(args: &DemoArgs) -> Result<Config> {
-    let quoted = |text: &str| format!("{text:?}");
-    let folder = std::path::absolute(&args.folder)
-        .map_err(|error| Error::config("not a folder").on(args.folder.display().to_string()).because(error))?;
-    let text = format!(
-        "[pipeline]\nname = \"demo\"\n\n[source.postgres]\nhost = {}\nport = {}\ndatabase = {}\nuser = {}\n\n\
-         [source.postgres.tables]\ninclude = [\"shop.*\"]\n\n[sink.lake]\nwarehouse = {}\n\n[log]\nlevel = \"warn\"\n",
-        quoted(&args.host),
-        args.port,
-        quoted(&args.database),
-        quoted(&args.user),
-        quoted(&folder.display().to_string()),
-    );
-    Config::parse(&text, "demo.toml", &|_| None).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Error::config(lines.join("\n"))
-    })
 }
 
 async fn connect(args: &DemoArgs) -> Result<tokio_postgres::Client> {

@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod demo;
+mod ends;
 mod exit;
 mod gap;
 mod http;
@@ -13,6 +14,7 @@ mod log;
 mod memory;
 mod metrics;
 mod progress;
+mod replay;
 mod run;
 mod verify;
 
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use walbrook_config::Config;
+use walbrook_letters::Order;
 
 use args::{Args, Command, GapCommand};
 
@@ -54,12 +57,23 @@ async fn command(command: Command) -> ExitCode {
             Ok(config) => check::check(&config, offline).await,
             Err(code) => code,
         },
-        Command::Verify { file, tables, wait } => match load(&file) {
-            Ok(config) => verify::verify(config, &tables, Duration::from_secs(wait)).await,
+        Command::Verify { file, capture, tables, wait } => match load_both(&file, capture.as_deref()) {
+            Ok((config, capture)) => verify::verify(config, capture, &tables, Duration::from_secs(wait)).await,
             Err(code) => code,
         },
         Command::Gap { command: GapCommand::Accept { file, reason } } => match load(&file) {
             Ok(config) => gap::accept(config, &reason).await,
+            Err(code) => code,
+        },
+        Command::Replay { file, dry_run, discard, again } => match load(&file) {
+            Ok(config) => {
+                let order = match (dry_run, discard) {
+                    (true, _) => Order::Look,
+                    (false, true) => Order::Discard,
+                    (false, false) => Order::Send,
+                };
+                replay::replay(&config, order, again).await
+            }
             Err(code) => code,
         },
         Command::Config { example } => {
@@ -73,12 +87,22 @@ async fn command(command: Command) -> ExitCode {
 
 /// Loads a configuration file and starts logging; prints every problem of it.
 fn load(file: &Path) -> Result<Config, ExitCode> {
-    let config = Config::load(file).map_err(|problems| {
+    load_both(file, None).map(|(config, _)| config)
+}
+
+/// The same with another file, whose pipeline only is asked. Logs are as the first says.
+fn load_both(file: &Path, other: Option<&Path>) -> Result<(Config, Option<Config>), ExitCode> {
+    let (config, other) = (read(file), other.map(read).transpose());
+    let (config, other) = (config?, other?);
+    log::start(&config.log).map_err(|error| exit::report(&error))?;
+    Ok((config, other))
+}
+
+fn read(file: &Path) -> Result<Config, ExitCode> {
+    Config::load(file).map_err(|problems| {
         for problem in &problems {
             eprintln!("{problem}");
         }
         ExitCode::from(walbrook_config::EXIT_CONFIG)
-    })?;
-    log::start(&config.log).map_err(|error| exit::report(&error))?;
-    Ok(config)
+    })
 }

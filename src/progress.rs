@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use walbrook_engine::health::State;
 
+use crate::ends::{SinkStatus, SourceStatus};
 use crate::run::Pipeline;
 
 /// Prints the line every few seconds while standard error is a terminal.
@@ -22,9 +23,12 @@ pub(crate) fn show(pipeline: &Pipeline) {
     });
 }
 
-/// Rows in the lake's upsert tables and changes in its append tables.
+/// Rows in the lake's upsert tables; none of another sink.
 pub(crate) fn lake_rows(pipeline: &Pipeline) -> u64 {
-    pipeline.watched().sink.tables().values().map(|table| table.live_rows).sum()
+    match pipeline.watched().sink {
+        SinkStatus::Lake(lake) => lake.tables().values().map(|table| table.live_rows).sum(),
+        SinkStatus::Kafka(_) => 0,
+    }
 }
 
 /// Such as `streaming   lag 12 kB   lake 10,250 rows   fresh to 0.8 s ago`.
@@ -32,14 +36,28 @@ pub(crate) fn line(pipeline: &Pipeline) -> String {
     let watched = pipeline.watched();
     let (state, cause) = pipeline.health.get();
     let mut line = match (state, cause) {
-        (State::Running, _) => watched.source.state().as_str().to_owned(),
+        (State::Running, _) => watched.source.state().to_owned(),
         (state, Some(cause)) => format!("{}: {cause}", state.as_str()),
         (state, None) => state.as_str().to_owned(),
     };
-    if let Some(slot) = watched.source.slot() {
-        let _ = write!(line, "   lag {}", bytes(slot.lag_bytes));
+    match &watched.source {
+        SourceStatus::Postgres(source) => {
+            if let Some(slot) = source.slot() {
+                let _ = write!(line, "   lag {}", bytes(slot.lag_bytes));
+            }
+        }
+        SourceStatus::Topics(source) => {
+            let lag = source.topics().values().filter_map(|topic| topic.lag_messages).sum();
+            let _ = write!(line, "   lag {} messages", grouped(lag));
+        }
     }
-    let _ = write!(line, "   lake {} rows", grouped(lake_rows(pipeline)));
+    let _ = match &watched.sink {
+        SinkStatus::Lake(_) => write!(line, "   lake {} rows", grouped(lake_rows(pipeline))),
+        SinkStatus::Kafka(kafka) => {
+            let messages = kafka.tables().values().map(|table| table.messages).sum();
+            write!(line, "   produced {} messages", grouped(messages))
+        }
+    };
     if let Some(until) = watched.sink.complete_until_us() {
         let seconds = seconds_since(until);
         let _ = write!(line, "   fresh to {seconds:.1} s ago");

@@ -10,27 +10,26 @@ use walbrook_config::Config;
 use walbrook_engine::health::Health;
 use walbrook_engine::pipeline::Stop;
 use walbrook_engine::supervise::{Ends, supervise};
-use walbrook_lake_iceberg::FolderCatalog;
-use walbrook_lake_merge::LakeSink;
 use walbrook_model::{Error, Result, Sink, Source};
-use walbrook_source_postgres::PostgresSource;
 
+use crate::ends::{LakeEnd, SinkEnd, SinkStatus, SourceEnd, SourceStatus};
 use crate::{exit, http, metrics, progress};
 
 /// What the pipeline that runs now shows of itself; replaced at each start of it.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) source: Arc<walbrook_source_postgres::Status>,
-    pub(crate) sink: Arc<walbrook_lake_merge::Status>,
+    pub(crate) source: SourceStatus,
+    pub(crate) sink: SinkStatus,
 }
 
 /// One configured pipeline: makes its ends, and knows how it is.
 #[derive(Clone)]
 pub(crate) struct Pipeline {
     pub(crate) config: Config,
+    pub(crate) source: SourceEnd,
+    pub(crate) sink: SinkEnd,
     pub(crate) health: Health,
     pub(crate) stop: Stop,
-    catalog: Arc<FolderCatalog>,
     watched: Arc<Mutex<Watched>>,
 }
 
@@ -38,18 +37,17 @@ impl Pipeline {
     /// A pipeline that does nothing yet.
     ///
     /// # Errors
-    /// Of kind config, if the warehouse cannot be used.
+    /// Of kind config, if the warehouse cannot be used, or these two ends do not go together.
     pub(crate) fn new(config: Config) -> Result<Self> {
-        let catalog = Arc::new(FolderCatalog::new(config.lake.warehouse.clone(), config.lake.keep_snapshots)?);
-        let watched = Watched {
-            source: PostgresSource::new(config.postgres.clone()).status(),
-            sink: LakeSink::new(catalog.clone(), config.lake.clone(), config.pipeline.clone()).status(),
-        };
+        let source = SourceEnd::new(&config)?;
+        let sink = SinkEnd::new(&config)?;
+        let watched = Watched { source: source.source().1, sink: sink.sink().1 };
         Ok(Self {
             config,
+            source,
+            sink,
             health: Health::default(),
             stop: Stop::default(),
-            catalog,
             watched: Arc::new(Mutex::new(watched)),
         })
     }
@@ -59,14 +57,17 @@ impl Pipeline {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The lake's catalog.
-    pub(crate) fn catalog(&self) -> Arc<FolderCatalog> {
-        self.catalog.clone()
-    }
-
-    /// A sink of this pipeline.
-    pub(crate) fn lake_sink(&self) -> LakeSink {
-        LakeSink::new(self.catalog.clone(), self.config.lake.clone(), self.config.pipeline.clone())
+    /// The lake that it writes to.
+    ///
+    /// # Errors
+    /// Of kind config, if it writes to something else.
+    pub(crate) fn lake(&self) -> Result<&LakeEnd> {
+        match &self.sink {
+            SinkEnd::Lake(lake) => Ok(lake),
+            SinkEnd::Kafka(_) => Err(Error::config("only a lake can be compared with the source")
+                .on("[sink.kafka]")
+                .remedy("verify the pipeline that merges the topics into a lake")),
+        }
     }
 
     /// Runs until it is asked to stop or cannot go on.
@@ -80,15 +81,15 @@ impl Pipeline {
 
 impl Ends for Pipeline {
     fn source(&self) -> Box<dyn Source> {
-        let source = PostgresSource::new(self.config.postgres.clone());
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).source = source.status();
-        Box::new(source)
+        let (source, status) = self.source.source();
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).source = status;
+        source
     }
 
     fn sink(&self) -> Box<dyn Sink> {
-        let sink = self.lake_sink();
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).sink = sink.status();
-        Box::new(sink)
+        let (sink, status) = self.sink.sink();
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).sink = status;
+        sink
     }
 }
 

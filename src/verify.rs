@@ -1,55 +1,68 @@
 //! `walbrook verify`: is the lake what the source is?
 //!
 //! The source is read at one position `C` (a snapshot that a temporary slot exports; nothing is written there). The lake
-//! is read once its checkpoint has passed `C`: then everything that the snapshot saw is in it. If the source goes on
-//! meanwhile the lake may be ahead, so keys that differ are looked at again at a later position, and only keys that
-//! differ every time are reported.
+//! is read once its checkpoint has passed `C`: then everything that the snapshot saw is in it. Where topics lie between,
+//! the record of the capture that has passed `C` says how far they reached then, and the lake's checkpoint must have
+//! passed those ends. If the source goes on meanwhile the lake may be ahead, so keys that differ are looked at again at a
+//! later position, and only keys that differ every time are reported.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod mirror;
+mod pair;
+mod reading;
+mod suspects;
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use walbrook_config::{Config, SnapshotMode, TableMode};
+use tracing::warn;
+use walbrook_config::Config;
 use walbrook_lake_merge::compare::{Comparison, Difference};
 use walbrook_lake_merge::format::{LakeCatalog as _, LakeName, TableFormat};
-use walbrook_model::{Change, Checkpoint, Error, Op, Result, Sink as _, Source as _, TableId, TableSchema};
-use walbrook_source_postgres::{PostgresSource, checkpoint_position};
+use walbrook_model::{Error, ErrorKind, Result, Seq, TableId};
 
+use self::pair::Deadline;
+pub(crate) use self::pair::Pair;
+use self::reading::Reading;
+use self::suspects::Suspects;
 use crate::exit;
 use crate::progress::grouped;
-use crate::run::{LOOK, Pipeline};
+use crate::run::Pipeline;
 
 /// Positions at which a key must differ to be reported.
 const ROUNDS: usize = 4;
+/// How often the source is read before a fault that may pass is reported.
+const READS: usize = 3;
 /// Keys printed for a table.
 const KEYS_SHOWN: usize = 20;
 
-/// Compares and prints; fails if something differs.
-pub(crate) async fn verify(config: Config, tables: &[String], wait: Duration) -> ExitCode {
-    let result = match Pipeline::new(config) {
-        Ok(pipeline) => compare(&pipeline, tables, wait).await,
-        Err(error) => Err(error),
-    };
-    match result {
+/// Compares and prints; fails if something differs. `capture` writes the topics that the pipeline of `config` reads.
+pub(crate) async fn verify(config: Config, capture: Option<Config>, tables: &[String], wait: Duration) -> ExitCode {
+    match between(config, capture, tables, wait).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(exit::FAILED),
         Err(error) => exit::report(&error),
     }
 }
 
+async fn between(config: Config, capture: Option<Config>, tables: &[String], wait: Duration) -> Result<bool> {
+    let pipeline = Pipeline::new(config)?;
+    let capture = capture.map(Pipeline::new).transpose()?;
+    compare(&Pair::new(&pipeline, capture.as_ref())?, tables, wait).await
+}
+
 /// Compares `only` these tables, or all; prints a line for each and says whether all are equal.
 ///
 /// # Errors
 /// If the source cannot be read, or the lake does not reach the source's position within `wait`.
-pub(crate) async fn compare(pipeline: &Pipeline, only: &[String], wait: Duration) -> Result<bool> {
-    let mut reports = round(pipeline, only, &BTreeMap::new(), wait).await?;
+pub(crate) async fn compare(pair: &Pair<'_>, only: &[String], wait: Duration) -> Result<bool> {
+    let mut reports = round(pair, only, &BTreeMap::new(), wait).await?;
     if reports.is_empty() {
         return Err(Error::config("no upsert table to compare").on("source.postgres.tables"));
     }
-    let mut suspects: BTreeMap<TableId, BTreeSet<Difference>> = BTreeMap::new();
-    for again in 0..ROUNDS {
+    let mut suspects: BTreeMap<TableId, Suspects> = BTreeMap::new();
+    for _ in 0..ROUNDS {
         let buckets: BTreeMap<TableId, Vec<usize>> = reports
             .iter()
             .filter(|(_, report)| !report.buckets.is_empty())
@@ -59,15 +72,14 @@ pub(crate) async fn compare(pipeline: &Pipeline, only: &[String], wait: Duration
             break;
         }
         let tables: Vec<String> = buckets.keys().map(ToString::to_string).collect();
-        let found = round(pipeline, &tables, &buckets, wait).await?;
+        let found = round(pair, &tables, &buckets, wait).await?;
         if let Some(missing) = buckets.keys().find(|table| !found.contains_key(table)) {
             return Err(Error::transient("the table went away while it was compared").on(format!("table {missing}")));
         }
         for (table, report) in found {
-            let seen: BTreeSet<Difference> = report.differences.iter().cloned().collect();
             let suspect = suspects.entry(table.clone()).or_default();
-            *suspect = if again == 0 { seen } else { suspect.intersection(&seen).cloned().collect() };
-            let settled = suspect.is_empty();
+            suspect.narrow(&report.differences, report.position);
+            let settled = suspect.len() == 0;
             if let Some(first) = reports.get_mut(&table).filter(|_| settled) {
                 first.buckets.clear();
             }
@@ -76,23 +88,28 @@ pub(crate) async fn compare(pipeline: &Pipeline, only: &[String], wait: Duration
     let mut equal = true;
     for (table, report) in &reports {
         let keys = suspects.remove(table).unwrap_or_default();
-        equal &= keys.is_empty();
+        equal &= keys.len() == 0;
         print(table, report, &keys);
+    }
+    for (topic, letters) in pair.open_letters().await? {
+        println!("letters  topic {topic}: {letters} messages are not in the lake; `walbrook replay` sends them again");
     }
     Ok(equal)
 }
 
 /// What one round found of a table.
 struct Report {
+    /// Of the source, when it was read.
+    position: Seq,
     source_rows: u64,
     lake_rows: u64,
     buckets: Vec<usize>,
     differences: Vec<Difference>,
 }
 
-fn print(table: &TableId, report: &Report, keys: &BTreeSet<Difference>) {
+fn print(table: &TableId, report: &Report, keys: &Suspects) {
     let Report { source_rows, lake_rows, .. } = report;
-    if keys.is_empty() {
+    if keys.len() == 0 {
         println!("equal    {table}: {} rows, all digests agree", grouped(*source_rows));
         return;
     }
@@ -102,7 +119,7 @@ fn print(table: &TableId, report: &Report, keys: &BTreeSet<Difference>) {
         grouped(*lake_rows),
         keys.len()
     );
-    for Difference { key, what } in keys.iter().take(KEYS_SHOWN) {
+    for (key, what) in keys.iter().take(KEYS_SHOWN) {
         println!("         {key}: {what}");
     }
     if keys.len() > KEYS_SHOWN {
@@ -112,118 +129,43 @@ fn print(table: &TableId, report: &Report, keys: &BTreeSet<Difference>) {
 
 /// One side by side reading: by bucket, or by key in the buckets given.
 async fn round(
-    pipeline: &Pipeline,
+    pair: &Pair<'_>,
     only: &[String],
     buckets: &BTreeMap<TableId, Vec<usize>>,
     wait: Duration,
 ) -> Result<BTreeMap<TableId, Report>> {
-    let mut reading = Reading { pipeline, buckets, tables: BTreeMap::new() };
-    let position = reading.read_source(only).await?;
-    let deadline = Instant::now() + wait;
-    while lake_position(pipeline).await? < position {
-        if Instant::now() > deadline {
-            return Err(Error::transient(format!(
-                "the lake is not at the source's position after {} s",
-                wait.as_secs()
-            ))
-            .on("lake")
-            .remedy("let `walbrook run` catch up, or raise --wait"));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    let (position, tables) = read(pair, only, buckets).await?;
+    pair.until_covered(position.position(), Deadline::after(wait)).await?;
     let mut reports = BTreeMap::new();
-    for (table, comparison) in reading.tables {
-        let name = LakeName::of(&pipeline.config.lake, &table);
-        let lake = pipeline.catalog().open(&name).await?;
-        let report = spawn_blocking(move || finish(comparison, lake.as_deref())).await;
+    for (table, comparison) in tables {
+        let stored = pair.lake.catalog.open(&LakeName::of(&pair.lake.settings, &table)).await?;
+        let report = spawn_blocking(move || finish(comparison, stored.as_deref(), position)).await;
         let report = report.map_err(|error| Error::bug("a comparison panicked").because(error))??;
         reports.insert(table, report);
     }
     Ok(reports)
 }
 
-fn finish(mut comparison: Comparison, lake: Option<&dyn TableFormat>) -> Result<Report> {
+/// Reads the source; again, if something came between, such as a table that was truncated when its read began.
+async fn read(
+    pair: &Pair<'_>,
+    only: &[String],
+    buckets: &BTreeMap<TableId, Vec<usize>>,
+) -> Result<(Seq, BTreeMap<TableId, Comparison>)> {
+    let mut reads = 1;
+    loop {
+        match Reading::new(pair, buckets).read(only).await {
+            Err(error) if error.kind() == ErrorKind::Transient && reads < READS => warn!(%error, "read again"),
+            read => return read,
+        }
+        reads += 1;
+    }
+}
+
+fn finish(mut comparison: Comparison, lake: Option<&dyn TableFormat>, position: Seq) -> Result<Report> {
     if let Some(lake) = lake {
         comparison.add_lake(lake)?;
     }
     let (source_rows, lake_rows, buckets) = comparison.finish()?;
-    Ok(Report { source_rows, lake_rows, buckets, differences: comparison.differences() })
-}
-
-/// Where the lake's checkpoint stands.
-async fn lake_position(pipeline: &Pipeline) -> Result<u64> {
-    let checkpoint = pipeline.lake_sink().last_checkpoint().await?;
-    let checkpoint = checkpoint.ok_or_else(|| {
-        Error::config("this pipeline has not written to the lake yet").on("lake").remedy("walbrook run FILE")
-    })?;
-    checkpoint_position(&checkpoint)
-}
-
-struct Reading<'a> {
-    pipeline: &'a Pipeline,
-    buckets: &'a BTreeMap<TableId, Vec<usize>>,
-    tables: BTreeMap<TableId, Comparison>,
-}
-
-impl Reading<'_> {
-    /// Reads the tables of the source and returns the position of the read.
-    async fn read_source(&mut self, only: &[String]) -> Result<u64> {
-        let mut settings = self.pipeline.config.postgres.clone();
-        settings.snapshot.mode = SnapshotMode::Only;
-        if !only.is_empty() {
-            settings.tables.include = only.to_vec();
-        }
-        let mut source = PostgresSource::new(settings);
-        source.start(None).await?;
-        let mut checkpoint: Option<Checkpoint> = None;
-        let mut position = 0;
-        while !source.finished() {
-            // Nothing is kept, so everything counts as kept at once.
-            let batch = source.next_batch(checkpoint.clone()).await?;
-            if batch.checkpoint.is_some() {
-                checkpoint = batch.checkpoint;
-            }
-            if let Some(stop) = batch.stopped.first() {
-                // What was not read was not compared.
-                return Err(Error::config(format!("the table cannot be compared: {}", stop.error))
-                    .on(format!("table {}", stop.table)));
-            }
-            for run in batch.changes.chunk_by(|a, b| Arc::ptr_eq(&a.schema, &b.schema)) {
-                position = position.max(self.take(run).await?);
-            }
-        }
-        source.stop(None).await?;
-        Ok(position)
-    }
-
-    /// Takes reads of one table, and gives the position of their slice.
-    async fn take(&mut self, changes: &[Change]) -> Result<u64> {
-        let Some(first) = changes.first() else { return Ok(0) };
-        if !self.tables.contains_key(&first.schema.table) {
-            let Some(comparison) = self.open(&first.schema).await? else { return Ok(first.seq.position()) };
-            self.tables.insert(first.schema.table.clone(), comparison);
-        }
-        if let Some(comparison) = self.tables.get_mut(&first.schema.table)
-            && changes.iter().any(|change| change.op == Op::Read)
-        {
-            comparison.add_source(changes)?;
-        }
-        Ok(first.seq.position())
-    }
-
-    /// The comparison of a table, in the columns that the lake has; `None` for a table that holds changes, not rows.
-    async fn open(&self, schema: &TableSchema) -> Result<Option<Comparison>> {
-        let lake = &self.pipeline.config.lake;
-        let layout = match self.pipeline.catalog().open(&LakeName::of(lake, &schema.table)).await? {
-            Some(table) => table.state().layout.clone(),
-            None => walbrook_lake_merge::layout::Layout::of(schema, TableMode::Upsert)?,
-        };
-        if layout.mode() != TableMode::Upsert {
-            return Ok(None);
-        }
-        match self.buckets.get(&schema.table) {
-            Some(buckets) => Comparison::of_buckets(layout, buckets.iter().copied()).map(Some),
-            None => Comparison::new(layout).map(Some),
-        }
-    }
+    Ok(Report { position, source_rows, lake_rows, buckets, differences: comparison.differences() })
 }
