@@ -9,16 +9,29 @@ use std::process::Command;
 /// The daemon: the only crate that knows connectors and sinks.
 const DAEMON: &str = "walbrook";
 
+/// What both ends of Kafka may depend on.
+const END_OF_KAFKA: &[&str] = &[
+    "walbrook-model",
+    "walbrook-config",
+    "walbrook-envelope",
+    "walbrook-letters",
+    "walbrook-oauth",
+    "walbrook-registry",
+];
+
 /// Which of our crates a crate may depend on, in its tests too. Connectors and sinks do not appear in each other's rows.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("walbrook-model", &[]),
     ("walbrook-config", &[]),
     ("walbrook-engine", &["walbrook-model"]),
     ("walbrook-envelope", &["walbrook-model"]),
+    ("walbrook-registry", &["walbrook-model", "walbrook-config"]),
+    ("walbrook-oauth", &["walbrook-model", "walbrook-config"]),
+    ("walbrook-letters", &["walbrook-model", "walbrook-config", "walbrook-envelope", "walbrook-oauth"]),
     ("walbrook-source-postgres", &["walbrook-model", "walbrook-config"]),
     ("walbrook-source-mysql", &["walbrook-model", "walbrook-config"]),
-    ("walbrook-source-kafka", &["walbrook-model", "walbrook-config", "walbrook-envelope"]),
-    ("walbrook-sink-kafka", &["walbrook-model", "walbrook-config", "walbrook-envelope"]),
+    ("walbrook-source-kafka", END_OF_KAFKA),
+    ("walbrook-sink-kafka", END_OF_KAFKA),
     ("walbrook-lake-merge", &["walbrook-model", "walbrook-config"]),
     ("walbrook-lake-iceberg", &["walbrook-model", "walbrook-config", "walbrook-lake-merge"]),
     ("walbrook-lake-delta", &["walbrook-model", "walbrook-config", "walbrook-lake-merge"]),

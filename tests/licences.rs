@@ -1,4 +1,4 @@
-//! Every crate that is built into walbrook has a licence that goes with ours: those that `deny.toml` allows.
+//! Every crate that is built into walbrook has a licence that goes with ours, and none is banned: as `deny.toml` says.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 const DENY: &str = include_str!("../deny.toml");
+const LOCK: &str = include_str!("../Cargo.lock");
 
 #[test]
 fn every_licence_is_allowed() {
@@ -17,6 +18,45 @@ fn every_licence_is_allowed() {
         .filter(|line| !line.split_once('\t').is_some_and(|(_, licence)| satisfies(licence, &allowed)))
         .collect();
     assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn no_banned_crate_is_in_the_tree() {
+    let banned = banned(DENY);
+    assert!(banned.len() >= 5, "{banned:?}");
+    assert_eq!(found(&banned, LOCK), [""; 0]);
+}
+
+/// The `deny` list of `[bans]`: crates, and those that may depend on them all the same.
+fn banned(deny: &str) -> Vec<(&str, Vec<&str>)> {
+    let list = deny.split_once("[bans]").and_then(|(_, rest)| rest.split_once("\ndeny = [")).unwrap().1;
+    let list = list.split("\n]").next().unwrap();
+    let entries = list.lines().filter_map(|line| {
+        let name = line.split_once("crate = \"")?.1.split('"').next()?;
+        let wrappers = line.split_once("wrappers = [").and_then(|(_, rest)| rest.split(']').next());
+        let wrappers = wrappers.unwrap_or_default().split(',').map(|name| name.trim().trim_matches('"'));
+        Some((name, wrappers.filter(|name| !name.is_empty()).collect()))
+    });
+    entries.collect()
+}
+
+/// The banned crates that a lock file holds, each with a crate that depends on it and may not.
+fn found(banned: &[(&str, Vec<&str>)], lock: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let quoted = |line: &'_ str| line.split('"').nth(1).unwrap_or_default().to_owned();
+        let name = package.lines().find(|line| line.starts_with("name = ")).map(quoted).unwrap_or_default();
+        let dependencies = package.split_once("dependencies = [").map_or("", |(_, rest)| rest);
+        for line in dependencies.lines().filter(|line| line.starts_with(" \"")) {
+            let dependency = quoted(line);
+            let dependency = dependency.split(' ').next().unwrap_or_default();
+            let ban = banned.iter().find(|(crate_name, _)| *crate_name == dependency);
+            if ban.is_some_and(|(_, wrappers)| !wrappers.contains(&name.as_str())) {
+                found.push(format!("{name} -> {dependency}"));
+            }
+        }
+    }
+    found
 }
 
 /// Name, version and licence of everything that is built for this platform, tests included, from what is downloaded.
@@ -119,4 +159,24 @@ fn the_list_is_read() {
     let list = allowed("allow = [\n\"GPL\",\n]\n[licenses]\nallow = [\n  # why\n  \"MIT\",\n  \"ISC\", # why\n]\n");
     assert_eq!(list, BTreeSet::from(["MIT", "ISC"]));
     assert!(!allowed(DENY).iter().any(|licence| licence.contains("GPL") || licence.starts_with("MPL")));
+}
+
+#[test]
+fn a_banned_crate_is_found() {
+    let deny = "[bans]\nskip = []\ndeny = [\n  # why\n  { crate = \"a\", reason = \"r\" },\n  \
+                { crate = \"b\", wrappers = [\"c\", \"d\"] },\n]\n[sources]\n";
+    let banned = banned(deny);
+    assert_eq!(banned, [("a", vec![]), ("b", vec!["c", "d"])]);
+    let package = |name: &str, dependency: &str| {
+        format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\ndependencies = [\n \"{dependency}\",\n]\n\n")
+    };
+    let check = |name, dependency, expected: &[&str]| {
+        assert_eq!(found(&banned, &package(name, dependency)), expected, "{name} {dependency}");
+    };
+    check("x", "a", &["x -> a"]);
+    check("x", "a 1.2.3", &["x -> a"]);
+    check("x", "ab", &[]);
+    check("x", "b", &["x -> b"]);
+    check("c", "b", &[]);
+    check("d", "b", &[]);
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.harness import server
 
-from . import freshness, merge, snapshot, streaming
+from . import freshness, kafka, latency, merge, snapshot, streaming
 from .world import BenchWorld
 
 BENCHES = {
@@ -17,6 +17,9 @@ BENCHES = {
     "merge": merge.run,
     "freshness": freshness.run,
     "restart": freshness.restart,
+    "kafka": kafka.run,
+    "singles": kafka.singles,
+    "latency": latency.run,
 }
 
 

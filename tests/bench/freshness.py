@@ -10,7 +10,7 @@ from pyiceberg.table import StaticTable
 
 from . import measure, table
 
-RATE = 2_000  # updates a second, 20 a transaction
+RATE = 2_000  # updates a second
 SECONDS = 60
 
 
@@ -39,14 +39,14 @@ def run(world, scale, runs):
     ])
 
 
-def workload(server, rows):
-    """Updates random rows at the rate; gives how many."""
+def workload(server, rows, each=20):
+    """Updates random rows at the rate, so many a transaction; gives how many."""
     connection = server.connect()
     cursor, made, begun = connection.cursor(), 0, time.monotonic()
     while time.monotonic() - begun < SECONDS:
         cursor.execute(
             "UPDATE orders SET amount = amount + 1, updated_at = clock_timestamp() WHERE id IN "
-            f"(SELECT 1 + floor(random() * {rows})::bigint FROM generate_series(1, 20))"
+            f"(SELECT 1 + floor(random() * {rows})::bigint FROM generate_series(1, {each}))"
         )
         made += cursor.rowcount
         ahead = made / RATE - (time.monotonic() - begun)

@@ -46,6 +46,18 @@ def backlog(server, name, updates, rows):
     return end_of_log(server)
 
 
+def singles(server, name, updates, rows):
+    """The same, each in a transaction of its own."""
+    server.sql(f"""DO $$ BEGIN
+        FOR i IN 1..{updates} LOOP
+            UPDATE {name} SET amount = amount + 1, status = 'paid'
+                WHERE id = (hashint8(i)::bigint & 2147483647) % {rows} + 1;
+            COMMIT;
+        END LOOP;
+    END $$""")
+    return end_of_log(server)
+
+
 def end_of_log(server):
     """The end of the server's log."""
     return server.value("SELECT pg_current_wal_insert_lsn()::text")

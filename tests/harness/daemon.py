@@ -33,9 +33,12 @@ def toml(value):
 
 
 class Daemon:
-    """One pipeline, named `name`, from a server's database into a warehouse, to be started and killed."""
+    """One pipeline, named `name`, from a server's database into a warehouse, to be started and killed.
 
-    def __init__(self, folder, server, http_port, tables, name="shop", database="postgres", options=None):
+    `source` and `sink`, sections of the configuration, put others in the place of the database and the warehouse;
+    `options` adds to any section."""
+
+    def __init__(self, folder, server, http_port, tables, name="shop", database="postgres", options=None, **ends):
         self.folder = folder
         self.server = server
         self.name = name
@@ -49,11 +52,10 @@ class Daemon:
         self.process = None
         self.tables = tables
         folder.mkdir(parents=True, exist_ok=True)
-        self._write(http_port, options or {})
+        self._write(ends.get("source") or self._database(), ends.get("sink") or self._lake(), options or {})
 
-    def _write(self, http_port, options):
-        sections = {
-            "pipeline": {"name": self.name},
+    def _database(self):
+        return {
             "source.postgres": {
                 "host": "127.0.0.1",
                 "port": self.server.port,
@@ -64,7 +66,16 @@ class Daemon:
             },
             "source.postgres.tables": {"include": self.tables},
             "source.postgres.snapshot": {},
-            "sink.lake": {"warehouse": str(self.warehouse), "commit_interval": "300ms"},
+        }
+
+    def _lake(self):
+        return {"sink.lake": {"warehouse": str(self.warehouse), "commit_interval": "300ms"}}
+
+    def _write(self, source, sink, options):
+        sections = {
+            "pipeline": {"name": self.name},
+            **source,
+            **sink,
             "http": {"listen": self.url.removeprefix("http://")},
             "log": {"format": "text", "level": "info"},
         }

@@ -3,7 +3,9 @@
     python -m harness.run [--jobs N] [--long] [--seed N] [--folder DIR] [--versions 15,18] [NAME...]
 
 A scenario is a module of `scenarios` with `run(world)`, which gives what it saw as a phrase; `VERSIONS` names the
-PostgreSQL versions to run it on (default: one, in turn). Ends with `N passed, N failed` alone on a line.
+PostgreSQL versions to run it on (default: one, in turn). `KAFKA = True` says that it needs a broker and a registry: all
+share those of WALBROOK_TEST_KAFKA and WALBROOK_TEST_REGISTRY, or else two that are started here. Ends with
+`N passed, N failed` alone on a line.
 """
 
 import argparse
@@ -20,13 +22,14 @@ import tempfile
 import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
 
 from .server import PORTS, template
+from .shared import KAFKA, Shared
 from .world import World
 
 PORTS_EACH = 12
@@ -40,6 +43,7 @@ class Case:
     name: str
     version: int
     number: int
+    kafka: bool
 
     def __str__(self):
         return f"{self.name} (PostgreSQL {self.version})"
@@ -56,8 +60,9 @@ def cases(names, versions):
         module = importlib.import_module(f"scenarios.{name}")
         wanted = getattr(module, "VERSIONS", (versions[number % len(versions)],))
         weight = getattr(module, "SECONDS", 20)
-        chosen += [(-weight, name, version) for version in wanted if version in versions]
-    return [Case(name, version, number) for number, (_, name, version) in enumerate(sorted(chosen))]
+        kafka = getattr(module, "KAFKA", False)
+        chosen += [(-weight, name, version, kafka) for version in wanted if version in versions]
+    return [Case(name, version, number, kafka) for number, (_, name, version, kafka) in enumerate(sorted(chosen))]
 
 
 def one(arguments):
@@ -83,8 +88,9 @@ def one(arguments):
 class Runner:
     """Starts a process for each case and remembers its group, so that a signal ends them all."""
 
-    def __init__(self, arguments, folder):
+    def __init__(self, arguments, folder, kafka):
         self.arguments, self.folder = arguments, folder
+        self.shared = Shared(folder) if kafka and KAFKA not in os.environ else None
         self.groups, self.lock = set(), threading.Lock()
         self.first_port = random.choice(PORTS[:-2000])
 
@@ -96,9 +102,11 @@ class Runner:
         command += ["--ports", str(self.first_port + case.number * PORTS_EACH)]
         command += ["--template", str(self.folder / f"template{case.version}" / "data")]
         command += ["--long"] if self.arguments.long else []
+        shared = self.shared.environment() if case.kafka and self.shared else {}
         start = time.monotonic()
         process = subprocess.Popen(
             command,
+            env=os.environ | shared,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -124,10 +132,16 @@ class Runner:
             shutil.rmtree(folder, ignore_errors=True)
         return passed, time.monotonic() - start, output
 
+    def close(self):
+        """Ends the servers that the scenarios shared."""
+        if self.shared:
+            self.shared.kill()
+
     def end(self, *_):
         with self.lock:
             for group in self.groups:
                 kill_group(group, signal.SIGKILL)
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(130)
 
@@ -150,7 +164,7 @@ def report(case, passed, seconds, output):
 def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--long", action="store_true", help="repeat what only chance brings about 50 times, not 5")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("WALBROOK_TEST_SEED") or time.time()))
     parser.add_argument("--versions", default="15,18")
@@ -172,19 +186,22 @@ def main():
     folder = Path(arguments.folder or tempfile.mkdtemp(prefix="walbrook-scenarios-"))
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    runner = Runner(arguments, folder)
+    runner = Runner(arguments, folder, any(case.kafka for case in chosen))
     signal.signal(signal.SIGTERM, runner.end)
     signal.signal(signal.SIGINT, runner.end)
     print(f"scenarios: {len(chosen)}, seed {arguments.seed}, {arguments.jobs} at a time, in {folder}", flush=True)
     for version in {case.version for case in chosen}:
         template(version, folder / f"template{version}")
     failed = 0
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        results = [(case, pool.submit(runner.run, case)) for case in chosen]
-        for case, result in results:
+    # A lane of their own for those with Kafka: too many at once would starve the broker that they share.
+    lane = (arguments.jobs + 1) // 2
+    with ThreadPoolExecutor(lane) as kafka, ThreadPoolExecutor(max(1, arguments.jobs - lane)) as others:
+        results = {(kafka if case.kafka else others).submit(runner.run, case): case for case in chosen}
+        for result in as_completed(results):
             passed, seconds, output = result.result()
             failed += not passed
-            report(case, passed, seconds, output)
+            report(results[result], passed, seconds, output)
+    runner.close()
     if failed == 0 and not arguments.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:

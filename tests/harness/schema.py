@@ -66,8 +66,13 @@ _STATEMENTS = (
 
 def create(server, publication, tables=TABLES, database="postgres"):
     """Makes the tables, and a role that may do no more than walbrook needs: read them, and stream the publication."""
-    server.sql(*_STATEMENTS, database=database)
+    create_tables(server, database)
     grant(server, publication, tables, database)
+
+
+def create_tables(server, database="postgres"):
+    """Makes the tables alone."""
+    server.sql(*_STATEMENTS, database=database)
 
 
 def grant(server, publication, tables, database="postgres"):
@@ -79,7 +84,8 @@ def grant(server, publication, tables, database="postgres"):
                 CREATE ROLE {ROLE} LOGIN REPLICATION PASSWORD '{PASSWORD}';
             END IF; END $$""",
         *(f"GRANT USAGE ON SCHEMA {schema} TO {ROLE}" for schema in schemas),
-        *(f"GRANT SELECT ON {table} TO {ROLE}" for table in tables),
+        # A grant takes no lock, and fails beside a TRUNCATE of a churn that runs already.
+        *(f"BEGIN; LOCK {table} IN ACCESS SHARE MODE; GRANT SELECT ON {table} TO {ROLE}; COMMIT" for table in tables),
         f"CREATE PUBLICATION {publication} FOR TABLE {', '.join(tables)}",
         database=database,
     )

@@ -52,19 +52,19 @@ def hash_cells(cells):
     return hasher.digest()
 
 
-def difference(source, lake, limit=10):
-    """What differs between two tables, key by key; empty if they are equal."""
+def difference(source, lake, limit=10, place="lake"):
+    """What differs between two tables, key by key; empty if they are equal. `place` is where the second one is."""
     if source.columns != lake.columns:
-        return [f"columns: source {source.columns}, lake {lake.columns}"]
+        return [f"columns: source {source.columns}, {place} {lake.columns}"]
     ours, theirs = source.digest(), lake.digest()
     bad = {bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket)}
     if not bad:
         return []
-    lines = [f"{len(source.rows)} rows in the source, {len(lake.rows)} in the lake; {len(bad)} buckets differ"]
+    lines = [f"{len(source.rows)} rows in the source, {len(lake.rows)} in the {place}; {len(bad)} buckets differ"]
     missing, extra = _multiset(source, bad), _multiset(lake, bad)
     for key in sorted(missing.keys() | extra.keys(), key=repr):
         if missing.get(key) != extra.get(key):
-            lines.append(_explain(key, missing.get(key), extra.get(key), source.columns))
+            lines.append(_explain(key, missing.get(key), extra.get(key), source.columns, place))
     if len(lines) == 1:
         lines.append("no key differs although digests do: the checker is broken")
     if len(lines) > limit + 1:
@@ -80,14 +80,14 @@ def _multiset(table, buckets):
     return rows
 
 
-def _explain(key, source, lake, columns):
+def _explain(key, source, lake, columns, place):
     name = "key " + ", ".join(str(cell)[:40] for cell in key)
     if source is None:
-        return f"{name}: only in the lake ({lake.total()} rows)"
+        return f"{name}: only in the {place} ({lake.total()} rows)"
     if lake is None:
-        return f"{name}: not in the lake"
+        return f"{name}: not in the {place}"
     if lake.total() != source.total():
-        return f"{name}: {lake.total()} rows in the lake instead of {source.total()}"
+        return f"{name}: {lake.total()} rows in the {place} instead of {source.total()}"
     (left,), (right,) = (source - lake).keys() or [()], (lake - source).keys() or [()]
     cells = [
         f"{column} is {_short(b)}, should be {_short(a)}"

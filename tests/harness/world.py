@@ -6,6 +6,8 @@ import time
 
 from . import lake, schema
 from .daemon import PASSWORD, Daemon, DaemonError
+from .kafka import Broker
+from .registry import Registry
 from .server import Server, is_free, lsn
 
 
@@ -20,6 +22,7 @@ class World:
         self._ports = itertools.cycle(ports)
         self._template = template
         self._servers = []
+        self._others = []
         self._daemons = []
 
     def rounds(self, short=5, long=50):
@@ -40,10 +43,43 @@ class World:
         self._servers.append(server)
         return server.start()
 
-    def daemon(self, server, tables=schema.TABLES, name="shop", options=None):
-        """A pipeline with a warehouse of its own, configured but not started."""
+    def broker(self, settings=None):
+        """A Kafka broker of the scenario's own, started: one that it may kill, and that is back before long."""
+        return self._broker(self.port(), settings).start()
+
+    def secure_broker(self, authority):
+        """The same with a port that wants password and certificate; gives its address too."""
+        broker = self._broker(self.port(), {})
+        address = broker.secure(self.port(), authority)
+        return broker.start(), address
+
+    def broker_for_tokens(self, session):
+        """The same with a port that wants a token, and another when so many seconds are over; gives its address too."""
+        broker = self._broker(self.port(), {})
+        address = broker.want_tokens(self.port(), session)
+        return broker.start(), address
+
+    def second_broker(self, first, settings=None):
+        """Another node of the cluster of a broker, started."""
+        return self._broker(first.controller_port, settings, node=2).start()
+
+    def _broker(self, controller_port, settings, **node):
+        settings = {"broker.heartbeat.interval.ms": 500, "broker.session.timeout.ms": 5000} | (settings or {})
+        broker = Broker(self.folder / f"broker{len(self._others)}", self.port(), controller_port, settings, **node)
+        self._others.append(broker)
+        return broker
+
+    def registry(self):
+        """A schema registry of the scenario's own, started."""
+        registry = Registry(self.folder / f"registry{len(self._others)}", self.port(), self.port())
+        self._others.append(registry)
+        return registry.start()
+
+    def daemon(self, server, tables=schema.TABLES, name="shop", options=None, **ends):
+        """A pipeline from the server into a warehouse of its own, or with another `source` or `sink`, configured but not
+        started."""
         folder = self.folder / f"daemon{len(self._daemons)}"
-        daemon = Daemon(folder, server, self.port(), list(tables), name, options=options)
+        daemon = Daemon(folder, server, self.port(), list(tables), name, options=options, **ends)
         self._daemons.append(daemon)
         return daemon
 
@@ -62,8 +98,12 @@ class World:
             if result:
                 return result
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {timeout} s for {what}\n{self.tails()}")
+                raise TimeoutError(f"waited {timeout} s for {what}")
             time.sleep(every)
+
+    def lsn(self, server):
+        """Where the server's log ends now."""
+        return lsn(server.value("SELECT pg_current_wal_insert_lsn()::text"))
 
     def confirmed(self, daemon):
         """The position to which the daemon has acknowledged; 0 if there is no slot."""
@@ -111,8 +151,9 @@ class World:
 
     def tails(self):
         """The last lines of every log, for a failure's report."""
-        parts = [f"--- {daemon.folder.name}\n{daemon.tail()}" for daemon in self._daemons]
-        parts += [f"--- {server.folder.name}\n{server.tail(15)}" for server in self._servers]
+        lines = 60 // max(1, len(self._daemons))
+        parts = [f"--- {daemon.folder.name}\n{daemon.tail(lines)}" for daemon in self._daemons]
+        parts += [f"--- {server.folder.name}\n{server.tail(15)}" for server in self._servers + self._others]
         return "\n".join(parts)
 
     def close(self):
@@ -121,6 +162,8 @@ class World:
             daemon.kill()
         for server in self._servers:
             server.stop("immediate")
+        for other in self._others:
+            other.kill()
 
     def check_leaks(self):
         """No secret, cell value or panic in any log, no secret in any file of the lake."""

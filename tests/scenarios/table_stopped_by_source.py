@@ -15,7 +15,6 @@ def run(world):
     server.sql("INSERT INTO shop.swap SELECT g, 'before', 0 FROM generate_series(1, 50) g")
     daemon.start().follows()
     world.agree(daemon)
-    confirmed = world.confirmed(daemon)
 
     large = [
         "BEGIN",
@@ -24,10 +23,12 @@ def run(world):
         "COMMIT",
     ]
     server.sql(*large)
+    # An idle slot may follow the log up to that transaction, so only what is written after it tells.
+    behind = world.lsn(server)
     stopped(world, daemon)
     server.sql("UPDATE shop.plain SET n = 1 WHERE id <= 10", "UPDATE shop.swap SET n = 1 WHERE id <= 10")
     flows(world, daemon, server)
-    assert world.confirmed(daemon) <= confirmed, "the checkpoint passed what a table did not take"
+    assert world.confirmed(daemon) < behind, "the checkpoint passed what a table did not take"
     # Nothing of it is durable: the log is read again, and the same is met.
     daemon.kill()
     daemon.start().follows()
@@ -42,7 +43,7 @@ def run(world):
         server.sql(f"INSERT INTO shop.swap {rows}")
     others = [table for table in daemon.tables if table != TABLE]
     world.agree(daemon, others)
-    assert world.confirmed(daemon) > confirmed
+    assert world.confirmed(daemon) > behind
     daemon.stop()
     daemon.start().follows()
     stopped(world, daemon)

@@ -1,0 +1,64 @@
+"""kill -9 of the merge and of the capture, in the snapshot and while changes flow, one after the other and both at
+once: the lake equals the source."""
+
+import time
+
+from harness import capture
+from harness.churn import FEATURES, Churn
+from harness.merge import Merge
+
+KAFKA = True
+SECONDS = 90
+
+
+def run(world):
+    server, shop = capture.shop(world)
+    server.sql("INSERT INTO shop.plain SELECT g, repeat(md5(g::text), 4), 0 FROM generate_series(1, 30000) g")
+    merge = Merge(world, shop)
+    churn = Churn(server, world.seed(), features=FEATURES).start()
+    early = kill_early(world, shop, merge)
+    follow(shop.daemon, merge.daemon)
+    world.caught_up(shop.daemon)
+    kills, durable = world.rounds(), 0
+    rounds = [*[(merge.daemon,)] * kills, *[(shop.daemon,)] * kills, (merge.daemon, shop.daemon)]
+    world.rng.shuffle(rounds)
+    for daemons in rounds:
+        churn.wait_for(world.rng.randint(5, 100))
+        time.sleep(world.rng.uniform(0, 0.5))
+        for daemon in daemons:
+            daemon.kill()
+        if shop.daemon in daemons:
+            durable = max(durable, shop.acknowledged_is_durable(churn))
+        follow(*daemons)
+    churn.stop()
+    rows = merge.agree()
+    merge.daemon.stop()
+    shop.daemon.stop()
+    assert early > 0, "no kill met the snapshot"
+    return (
+        f"{early} kills in the snapshot, {kills} of the merge, {kills} of the capture and one of both in "
+        f"{churn.transactions()} transactions; {rows} rows agree, all {durable} acknowledged were durable"
+    )
+
+
+def follow(*daemons):
+    for daemon in daemons:
+        daemon.start()
+    for daemon in daemons:
+        daemon.follows()
+
+
+def kill_early(world, shop, merge):
+    """Kills both in turn while the capture reads the tables; gives how many kills met that."""
+    met = 0
+    for daemon in (merge.daemon, shop.daemon, merge.daemon):
+        for each in (shop.daemon, merge.daemon):
+            if not each.running():
+                each.start()
+        state = shop.daemon.source_state
+        world.until(lambda: state() in ("snapshot", "streaming"), "the snapshot to begin", every=0.01)
+        time.sleep(world.rng.choice([0, 0.1, 0.3]))
+        met += state() == "snapshot"
+        daemon.kill()
+    shop.daemon.kill()
+    return met

@@ -1,0 +1,94 @@
+"""A capture and a merge stand still, others take over, and they wake: the old capture ends with a status of its own, what
+it still sent lies behind the record that the new one began at, and no more; the old merge's commit is refused. The lake
+is what the source is."""
+
+import signal
+
+from harness import capture, topics
+from harness.churn import FEATURES, Churn
+from harness.merge import Merge
+from harness.messages import SEQ
+
+KAFKA = True
+SECONDS = 40
+FENCED = 4
+REFUSED = "another process"
+
+
+def run(world):
+    server, shop = capture.shop(world)
+    merge = Merge(world, shop)
+    for daemon in (shop.daemon, merge.daemon):
+        daemon.start()
+    merge.agree()
+    churn = Churn(server, world.seed(), features=FEATURES).start()
+    churn.wait_for(100)
+
+    ended = captures(world, server, shop, churn)
+    refused = merges(world, merge, churn)
+    churn.stop()
+    rows = merge.agree()
+    for daemon in (shop.daemon, merge.daemon):
+        daemon.stop()
+    return f"{churn.transactions()} transactions; {ended}; {refused}; {rows} rows agree"
+
+
+def captures(world, server, shop, churn):
+    """Two captures of one pipeline; the first wakes when the second has gone on for a while. Gives what the first did."""
+    old, new = shop.daemon, shop.twin()
+    old.process.send_signal(signal.SIGSTOP)
+    churn.wait_for(20)
+    record = topics.checkpoint(shop.cluster, shop.checkpoints, old.name)
+    server.sql(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{old.slot}'")
+    new.start().follows()
+    churn.wait_for(50)
+    world.caught_up(new)
+    shop.daemon = new
+    ends = {table: shop.cluster.ends(shop.form.topic(table)) for table in shop.tables}
+
+    old.process.send_signal(signal.SIGCONT)
+    status = old.process.wait(timeout=60)
+    assert status == FENCED, f"the capture that stood still ended with status {status}, not {FENCED}\n{old.tail()}"
+    churn.wait_for(20)
+    repeated = sum(late(shop, table, ends[table], int(record["through"])) for table in shop.tables)
+    return f"the old capture was fenced and had repeated {repeated} messages"
+
+
+def late(shop, table, ends, through):
+    """Messages behind the ends that are older than what lies before them. They must be there already, and be newer than
+    what the record covers that the new capture began at."""
+    messages = topics.read(shop.cluster, shop.form.topic(table))
+    tokens = [(message, int(message.header(SEQ))) for message in messages]
+    before = {}
+    for message, token in tokens:
+        if message.offset < ends[message.partition]:
+            before.setdefault(message.partition, set()).add(token)
+    found = [
+        (message.partition, token)
+        for message, token in tokens
+        if message.offset >= ends[message.partition] and token <= max(before.get(message.partition, {0}))
+    ]
+    wrong = [f"{table}: {token} in partition {at}" for at, token in found if token <= through or token not in before[at]]
+    assert not wrong, f"the old capture sent what is no repeat within the window behind {through}: {wrong[:5]}"
+    return len(found)
+
+
+def merges(world, merge, churn):
+    """The same with two merges into one lake."""
+    old = merge.daemon
+    new = Merge(world, merge.capture, {"sink.lake": {"warehouse": str(old.warehouse)}}).daemon
+    new.warehouse = old.warehouse
+    seen = len(old.log_lines())
+    old.process.send_signal(signal.SIGSTOP)
+    churn.wait_for(20)
+    new.start().follows()
+    merge.daemon = new
+    merge.caught_up()
+
+    old.process.send_signal(signal.SIGCONT)
+    refused = lambda: next((line for line in old.log_lines()[seen:] if REFUSED in line), None)  # noqa: E731
+    world.until(refused, "the commit of the merge that stood still to be refused")
+    # It begins again, as if it were the only one: the operator ends it.
+    churn.wait_for(20)
+    old.kill()
+    return "the old merge's commit was refused"
