@@ -11,6 +11,10 @@
 
 FROM rust:1.95.0-slim-trixie AS build
 WORKDIR /build
+# librdkafka is built from source; its TLS is OpenSSL, its gzip zlib.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
 # Downloads and compiled crates stay in caches of the builder, not in the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
@@ -19,9 +23,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM debian:trixie-slim
 LABEL org.opencontainers.image.title="walbrook" \
-      org.opencontainers.image.description="Change data capture: PostgreSQL into Iceberg tables" \
+      org.opencontainers.image.description="Change data capture: PostgreSQL into Kafka and Iceberg tables" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN install -d -m 750 -o 65532 -g 65532 /var/lib/walbrook
+# What librdkafka is linked with.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libssl3t64 zlib1g \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -m 750 -o 65532 -g 65532 /var/lib/walbrook
 COPY LICENSE /usr/share/doc/walbrook/LICENSE
 # The authorities that verify-full trusts where the configuration names none.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
