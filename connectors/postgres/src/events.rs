@@ -11,6 +11,19 @@ pub(crate) fn slot_created(slot: &str, position: Lsn, failover: bool) {
     info!(slot, %position, failover, "replication slot created");
 }
 
+pub(crate) fn slot_made_again(slot: &str, relation: &str) {
+    info!(slot, relation, "the catalog changed while the slot was made, which servers lose track of: it is made again");
+}
+
+pub(crate) fn slot_beside_change(slot: &str, relation: &str) {
+    warn!(
+        slot,
+        relation,
+        "the catalog changes all the time: the slot was made beside such a change, after which rows may be decoded as if \
+         it had not been. Make it again (drop the slot, accept the gap) when no DDL or TRUNCATE runs"
+    );
+}
+
 pub(crate) fn unused_slot_dropped(slot: &str) {
     warn!(slot, "replication slot of an interrupted first start dropped, nothing was read from it");
 }

@@ -30,6 +30,7 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod undecodable;
 mod values;
 mod visibility;
 mod wire;

@@ -17,8 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Batch, Change, Error, ErrorKind, Result, Seq, TableSchema, TableStop};
 
@@ -32,6 +31,7 @@ use crate::monitor::Monitor;
 use crate::relations::{Entry, Stopped};
 use crate::sql::{quote_ident, quote_literal};
 use crate::status::{Events, State};
+use crate::undecodable::{is_internal, undecodable};
 use crate::wire::Lsn;
 use crate::wire::pgoutput;
 use crate::worker::Context;
@@ -46,6 +46,11 @@ const LINGER: Duration = Duration::from_millis(5);
 const WAIT: Duration = Duration::from_millis(50);
 /// How long what was handed over may take to be read again, for [`prove`].
 const PROOF_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a server that is to show that it can decode may say nothing.
+const DECODE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A fault of the server that shows each time is none that passes.
+const PROOF_ATTEMPTS: u32 = 3;
+const PROOF_PAUSE: Duration = Duration::from_secs(1);
 /// A server that says so often that it is idle at one position wants it confirmed: it may be shutting down.
 const REPEATS_URGENT: u32 = 3;
 
@@ -100,27 +105,43 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
     reader.read(stream).await
 }
 
-/// Reads again what was handed over and not acknowledged, where there is such: whether it is the log that it was.
-/// Nothing is acknowledged.
+/// Reads again what was handed over and not acknowledged, where there is such: whether it is the log that it was, and
+/// whether the server can decode it. Nothing is acknowledged.
 ///
 /// # Errors
-/// A gap if it is another log.
+/// A gap if it is another log, or one that the server cannot decode.
 pub(crate) async fn prove(settings: &Postgres, handed: &Progress) -> Result<()> {
+    for _ in 1..PROOF_ATTEMPTS {
+        match prove_once(settings, handed).await {
+            Err(error) if is_internal(&error) => sleep(PROOF_PAUSE).await,
+            proven => return proven,
+        }
+    }
+    prove_once(settings, handed).await.map_err(|error| if is_internal(&error) { undecodable(&error) } else { error })
+}
+
+async fn prove_once(settings: &Postgres, handed: &Progress) -> Result<()> {
     let mut connection = ReplicationConnection::connect(settings).await?;
     let server = continuity::identify(&mut connection).await?;
     let slot = continuity::slot(&mut connection, &settings.slot).await?;
     let publication = continuity::publication(&mut connection, &settings.publication).await?;
     let resume = continuity::judge(handed, &server, slot.as_ref(), publication)?;
     // A walbrook that streams has seen it.
-    if resume.expect.is_none() || slot.is_some_and(|slot| slot.active) {
+    if slot.is_some_and(|slot| slot.active) {
         return Ok(());
     }
     let assembler = Assembler::new(handed.generation, server.timelines, &resume, handed.last_commit, limits(settings));
     let mut stream = connection.start(&start_command(settings, resume.start)).await?;
-    let proven = timeout(PROOF_TIMEOUT, read_again(&mut stream, assembler, settings)).await;
+    let proven = if resume.expect.is_some() {
+        let proven = timeout(PROOF_TIMEOUT, read_again(&mut stream, assembler, settings)).await;
+        proven.unwrap_or_else(|_| Err(Error::transient("the log was not read again in time")))
+    } else {
+        // There is nothing to compare; silence shows as much as what is decoded.
+        timeout(DECODE_TIMEOUT, decodes(&mut stream, server.current)).await.unwrap_or(Ok(()))
+    };
     // The slot is free when this has ended.
     let stopped = stream.stop(Lsn::default()).await;
-    proven.unwrap_or_else(|_| Err(Error::transient("the log was not read again in time")))?;
+    proven?;
     stopped
 }
 
@@ -145,6 +166,17 @@ async fn read_again(stream: &mut ReplicationStream, mut assembler: Assembler, se
             }
         }
     }
+}
+
+/// Waits for the first message of the log, or until there is none up to `end`.
+async fn decodes(stream: &mut ReplicationStream, end: Lsn) -> Result<()> {
+    let is_proof = |frame: &Frame| match frame {
+        Frame::Data { .. } => true,
+        Frame::Keepalive { end: reached, .. } => *reached >= end,
+        Frame::Notice { .. } => false,
+    };
+    while !stream.next(WAIT).await?.iter().any(is_proof) {}
+    Ok(())
 }
 
 fn limits(settings: &Postgres) -> Limits {

@@ -18,6 +18,7 @@ use crate::snapshot::{self, Slice};
 use crate::status::{State, Status};
 use crate::stream::{self, Ended, is_transient};
 use crate::tables::TableInfo;
+use crate::undecodable::Undecodable;
 use crate::wire::Lsn;
 use crate::{events, publication, slot};
 
@@ -131,7 +132,7 @@ impl Worker {
             return Ok(());
         }
         let export = mode == SnapshotMode::Initial;
-        let slot = slot::create(&mut connection, &settings.slot, export).await?;
+        let slot = slot::create(&mut connection, &settings, export).await?;
         self.handed.position = slot.position;
         self.handed.phase = if export { Phase::Snapshot } else { Phase::Stream };
         if let Some(snapshot) = slot.snapshot {
@@ -253,12 +254,14 @@ impl Worker {
 
     async fn stream(&mut self) -> Result<()> {
         let mut pause = PAUSE_FIRST;
+        let mut undecodable = Undecodable::default();
         loop {
             let begun = Instant::now();
             match stream::run(&self.context, &mut self.catalog, &mut self.handed).await {
                 Ok(Ended::Stopped) => return Ok(()),
                 Ok(Ended::TablesChanged) => self.read_tables().await?,
                 Err(error) if is_transient(&error) => {
+                    undecodable.judge(&error, self.handed.position)?;
                     if begun.elapsed() >= WELL_AFTER {
                         pause = PAUSE_FIRST;
                     }
