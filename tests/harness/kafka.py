@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import confluent_kafka
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -141,9 +142,23 @@ class Cluster:
         consumer = Consumer(settings | {"enable.auto.commit": False})
         try:
             partitions = [TopicPartition(topic, number) for number in range(self.topics()[topic])]
-            return [consumer.get_watermark_offsets(each, timeout=PATIENCE)[1] for each in partitions]
+            return [self._end(consumer, each) for each in partitions]
         finally:
             consumer.close()
+
+    @staticmethod
+    def _end(consumer, partition):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return consumer.get_watermark_offsets(partition, timeout=PATIENCE)[1]
+            except KafkaException as error:
+                # A broker that has just started does not lead its partitions yet.
+                if not error.args[0].retriable() and error.args[0].code() != confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def _until(self, condition, what, timeout=PATIENCE):
         deadline = time.monotonic() + timeout

@@ -30,10 +30,10 @@ def run(world):
         merge.daemon.follows()
     transactions = 800 if not world.long else 20_000
     churn.wait_for(transactions, timeout=600)
+    churn.stop()
     # What the churn may not have met: a key changes while a large value is left out.
     server.sql("INSERT INTO shop.pair VALUES (repeat('x', 5000), -1, 'north')")
     server.sql("UPDATE shop.pair SET number = -2 WHERE number = -1")
-    churn.stop()
     for merge in merges:
         rows = merge.agree()
     tried(merges[0].capture)

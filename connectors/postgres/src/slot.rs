@@ -92,7 +92,7 @@ async fn changed_since(settings: &Postgres, oldest: &str, snapshot: Option<&str>
 }
 
 /// Since version 17 the slot goes along with a failover, if the server's standbys are set up for that.
-pub(crate) async fn create_once(connection: &mut ReplicationConnection, name: &str, export: bool) -> Result<Created> {
+async fn create_once(connection: &mut ReplicationConnection, name: &str, export: bool) -> Result<Created> {
     const QUERY: &str =
         "SELECT current_setting('server_version_num')::int >= 170000 AND NOT pg_catalog.pg_is_in_recovery()";
     let rows = connection.query(QUERY).await?;

@@ -7,7 +7,6 @@ mod column_facts;
 mod continuity;
 mod origin;
 mod rewrites;
-mod slot;
 mod snapshot;
 mod stops;
 mod stream;

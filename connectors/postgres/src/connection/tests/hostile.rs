@@ -18,7 +18,7 @@ use crate::sql;
 async fn server<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Postgres {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings("127.0.0.1", listener.local_addr().unwrap().port());
-    settings.connect_timeout = Duration::from_secs(2);
+    settings.connect_timeout = Duration::from_secs(20);
     settings.password = Some("canary".into());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
