@@ -142,12 +142,12 @@ class Cluster:
         consumer = Consumer(settings | {"enable.auto.commit": False})
         try:
             partitions = [TopicPartition(topic, number) for number in range(self.topics()[topic])]
-            return [self._end(consumer, each) for each in partitions]
+            return [self._end_of(consumer, each) for each in partitions]
         finally:
             consumer.close()
 
     @staticmethod
-    def _end(consumer, partition):
+    def _end_of(consumer, partition):
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

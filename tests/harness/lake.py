@@ -3,6 +3,7 @@
 Nothing here asks walbrook anything: the newest metadata file is found the way any reader of a Hadoop table finds it.
 """
 
+import functools
 from pathlib import Path
 
 import duckdb
@@ -16,13 +17,22 @@ class LakeError(Exception):
     """The lake does not hold what the source holds."""
 
 
-def connect():
-    """DuckDB with the Iceberg extension that is installed beside it as a package."""
+@functools.cache
+def database():
+    """DuckDB with the Iceberg extension that is installed beside it as a package; one for all, since it takes a while."""
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+    # A table may be made anew in the place of another.
+    connection.execute("SET enable_external_file_cache = false")
     packages = Path(duckdb.__file__).parent.parent
     for name in ("avro", "iceberg"):
         file = next((packages / f"duckdb_extension_{name}").glob(f"extensions/*/{name}.duckdb_extension"))
         connection.execute(f"LOAD '{file}'")
+    return connection
+
+
+def connect():
+    """A session with it."""
+    connection = database().cursor()
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -11,52 +11,41 @@ share those of WALBROOK_TEST_KAFKA and WALBROOK_TEST_REGISTRY, or else two that 
 import argparse
 import contextlib
 import importlib
+import multiprocessing
 import os
 import pkgutil
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
 
+from .case import Case, Job, one, output_of
 from .server import PORTS, template
 from .shared import KAFKA, Shared
-from .world import World
 
 PORTS_EACH = 12
 TIMEOUT = {False: 300, True: 2400}
 
 
-@dataclass(frozen=True)
-class Case:
-    """One scenario on one version of PostgreSQL."""
-
-    name: str
-    version: int
-    number: int
-    kafka: bool
-
-    def __str__(self):
-        return f"{self.name} (PostgreSQL {self.version})"
+def known():
+    """The names of all scenarios."""
+    return [module.name for module in pkgutil.iter_modules(scenarios.__path__)]
 
 
 def cases(names, versions):
     """The cases to run: the longest first, so that they do not run alone at the end."""
-    known = [module.name for module in pkgutil.iter_modules(scenarios.__path__)]
-    unknown = set(names) - set(known)
+    unknown = set(names) - set(known())
     if unknown:
         sys.exit(f"no such scenario: {', '.join(sorted(unknown))}")
     chosen = []
-    for number, name in enumerate(names or known):
+    for number, name in enumerate(names or known()):
         module = importlib.import_module(f"scenarios.{name}")
         wanted = getattr(module, "VERSIONS", (versions[number % len(versions)],))
         weight = getattr(module, "SECONDS", 20)
@@ -65,71 +54,54 @@ def cases(names, versions):
     return [Case(name, version, number, kafka) for number, (_, name, version, kafka) in enumerate(sorted(chosen))]
 
 
-def one(arguments):
-    """Runs one case in this process; the last line of output is its result."""
-    folder = Path(arguments.folder)
-    folder.mkdir(parents=True)
-    ports = range(arguments.ports, arguments.ports + PORTS_EACH)
-    world = World(arguments.version, folder, arguments.seed, ports, Path(arguments.template), arguments.long)
-    print(f"seed {arguments.seed}", flush=True)
-    try:
-        proof = importlib.import_module(f"scenarios.{arguments.one}").run(world)
-        world.check_leaks()
-    except BaseException:
-        traceback.print_exc(file=sys.stdout)
-        print(world.tails(), flush=True)
-        return 1
-    finally:
-        world.close()
-    print(f"proved: {proof}", flush=True)
-    return 0
-
-
 class Runner:
-    """Starts a process for each case and remembers its group, so that a signal ends them all."""
+    """Starts a process for each case and remembers its group, so that a signal ends them all.
+
+    The processes are forked from one that has imported everything: imports would cost each half a second."""
 
     def __init__(self, arguments, folder, kafka):
         self.arguments, self.folder = arguments, folder
         self.shared = Shared(folder) if kafka and KAFKA not in os.environ else None
         self.groups, self.lock = set(), threading.Lock()
         self.first_port = random.choice(PORTS[:-2000])
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["harness.case", *(f"scenarios.{name}" for name in known())])
 
     def run(self, case):
         """Gives whether the case passed, how long it took and what it said."""
         folder = self.folder / f"{case.name}-{case.version}"
-        command = [sys.executable, "-m", "harness.run", "--one", case.name, "--version", str(case.version)]
-        command += ["--seed", str(self.arguments.seed + case.number), "--folder", str(folder)]
-        command += ["--ports", str(self.first_port + case.number * PORTS_EACH)]
-        command += ["--template", str(self.folder / f"template{case.version}" / "data")]
-        command += ["--long"] if self.arguments.long else []
-        shared = self.shared.environment() if case.kafka and self.shared else {}
-        start = time.monotonic()
-        process = subprocess.Popen(
-            command,
-            env=os.environ | shared,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            start_new_session=True,
+        first = self.first_port + case.number * PORTS_EACH
+        job = Job(
+            case=case,
+            seed=self.arguments.seed + case.number,
+            folder=folder,
+            ports=range(first, first + PORTS_EACH),
+            template=self.folder / f"template{case.version}" / "data",
+            long=self.arguments.long,
+            environment=self.shared.environment() if case.kafka and self.shared else {},
         )
+        start = time.monotonic()
         with self.lock:
+            process = self.processes.Process(target=one, args=(job,), daemon=False)
+            process.start()
             self.groups.add(process.pid)
         try:
-            output, _ = process.communicate(timeout=TIMEOUT[self.arguments.long])
-        except subprocess.TimeoutExpired:
-            kill_group(process.pid, signal.SIGTERM)
-            time.sleep(1)
-            kill_group(process.pid, signal.SIGKILL)
-            output = process.communicate()[0] + "\nthe scenario did not end in time"
+            process.join(TIMEOUT[self.arguments.long])
+            late = process.is_alive()
+            if late:
+                kill_group(process.pid, signal.SIGTERM)
+                process.join(1)
         finally:
             kill_group(process.pid, signal.SIGKILL)
+            process.join()
             with self.lock:
                 self.groups.discard(process.pid)
-        passed = process.returncode == 0 and "\nproved: " in output
+        output = output_of(folder).read_text(errors="replace") if output_of(folder).exists() else ""
+        output += "\nthe scenario did not end in time" if late else ""
+        passed = process.exitcode == 0 and "\nproved: " in output
         if passed and not self.arguments.keep:
             shutil.rmtree(folder, ignore_errors=True)
+            output_of(folder).unlink()
         return passed, time.monotonic() - start, output
 
     def close(self):
@@ -170,17 +142,11 @@ def parse():
     parser.add_argument("--versions", default="15,18")
     parser.add_argument("--folder", help="where to work; default: a new folder for temporary files")
     parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that passed")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--version", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--ports", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--template", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main():
     arguments = parse()
-    if arguments.one:
-        return one(arguments)
     versions = [int(version) for version in arguments.versions.split(",")]
     chosen = cases(arguments.names, versions)
     folder = Path(arguments.folder or tempfile.mkdtemp(prefix="walbrook-scenarios-"))

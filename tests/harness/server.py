@@ -4,6 +4,7 @@ The servers cannot run as root; as root they run as the user that owns the templ
 Invariant: a server only ever listens on 127.0.0.1, and its processes stay in the process group of the scenario.
 """
 
+import contextlib
 import os
 import pwd
 import random
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 ADMIN = "postgres"
 SETTINGS = {
@@ -98,6 +100,7 @@ class Server:
         self.data = folder / "data"
         self.log = folder / "log"
         self.process = None
+        self._sessions = []
         self.settings = SETTINGS | {"port": port, "unix_socket_directories": str(folder)} | (settings or {})
         folder.mkdir(parents=True)
         shutil.copytree(data_template, self.data)
@@ -181,15 +184,36 @@ class Server:
         return connection
 
     def sql(self, *statements, database="postgres"):
-        """Runs statements one by one and gives the rows of the last, if it has any."""
-        connection = self.connect(database)
+        """Runs statements one by one and gives the rows of the last, if it has any.
+
+        Sessions are kept for the next call, since a new one costs the server more than most statements."""
+        connection = self._kept(database) or self.connect(database)
+        own = any(statement.lstrip().upper().startswith(("SET ", "CREATE TEMP")) for statement in statements)
+        done = False
         try:
             cursor = connection.cursor()
             for statement in statements:
                 cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+            rows = cursor.fetchall() if cursor.description else []
+            done = connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+            return rows
         finally:
-            connection.close()
+            if done and not own:
+                self._sessions.append((database, connection))
+            else:
+                connection.close()
+
+    def _kept(self, database):
+        """A session that an earlier call left and that still answers."""
+        with contextlib.suppress(IndexError):
+            while True:
+                of, connection = self._sessions.pop()
+                with contextlib.suppress(psycopg2.Error):
+                    if of == database:
+                        connection.cursor().execute("SELECT")
+                        return connection
+                connection.close()
+        return None
 
     def value(self, statement, database="postgres"):
         """The single cell that a query gives, `None` if it gives no row."""
