@@ -168,6 +168,11 @@ impl Assembler {
         Ok(beyond)
     }
 
+    /// Whether nothing that was handed over before is still to come again.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.expect.is_none()
+    }
+
     /// The number of the open transaction.
     pub(crate) fn xid(&self) -> Option<u32> {
         self.open.as_ref().map(|open| open.xid)

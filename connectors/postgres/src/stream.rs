@@ -230,7 +230,7 @@ impl Reader<'_> {
         loop {
             self.confirm(&stream);
             if self.context.stop_asked() {
-                stream.stop(self.context.durable_position()).await?;
+                stream.stop(self.confirmed).await?;
                 return Ok(Ended::Stopped);
             }
             if self.monitor.tables_changed() {
@@ -253,10 +253,10 @@ impl Reader<'_> {
         self.pending_since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()))
     }
 
-    /// Acknowledges what is durable.
+    /// Acknowledges what is durable, once the log is known to be the one that it came from.
     fn confirm(&mut self, stream: &ReplicationStream) {
         let durable = self.context.durable_position();
-        if durable > self.confirmed {
+        if durable > self.confirmed && self.assembler.is_proven() {
             stream.report(durable);
             self.confirmed = durable;
             self.context.status.set_confirmed(durable);

@@ -165,6 +165,7 @@ async fn a_log_with_another_last_transaction_is_a_gap() {
         let other = crate::checkpoint::Commit { xid: last.xid + 1, ..last };
         sink.durable = Some(Progress { last_commit: Some(other), ..newest.clone() }.to_checkpoint().unwrap());
         is_gap(bench, &mut sink, "another log answers").await;
+        assert!(bench.confirmed().await <= last.final_lsn, "acknowledged before it was known to be the log");
         sink.durable = Some(newest.to_checkpoint().unwrap());
         // The log that it was: read again, and nothing of it is acknowledged.
         let confirmed = bench.confirmed().await;
