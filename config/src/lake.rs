@@ -84,7 +84,7 @@ pub(crate) static LAKE: Section = Section {
                 min: Duration::from_millis(100),
                 max: Duration::from_hours(1),
             },
-            doc: "Longest time from a change to its commit.",
+            doc: "Longest time from a change to its commit; the first change after a pause waits a tenth of it.",
             change: "Raise it for fewer and larger files; lower it for fresher tables.",
             since: "0.1",
         },

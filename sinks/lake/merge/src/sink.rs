@@ -37,6 +37,8 @@ use crate::table::Table;
 
 /// How often a checkpoint is written that covers no new rows.
 const IDLE_CHECKPOINT: Duration = Duration::from_secs(10);
+/// This part of the interval between commits is what the first change after a longer pause waits for others.
+const GATHER: u32 = 10;
 
 /// Writes changes into lake tables.
 pub struct LakeSink {
@@ -90,6 +92,8 @@ struct Run {
     complete_until_us: Option<i64>,
     urgent: bool,
     first_uncommitted: Option<Instant>,
+    /// When commits last began; `None` before the first.
+    committed_at: Option<Instant>,
     checkpoint_at: Instant,
     /// Of changes that wait for their commit.
     bytes: usize,
@@ -204,7 +208,10 @@ impl Setup {
         if run.urgent && (dirty || run.candidate.is_some() || run.flight.is_some()) {
             return Some(Due::Urgent);
         }
-        let waited = run.first_uncommitted.is_some_and(|since| since.elapsed() >= self.settings.commit_interval);
+        // A change after a pause need not wait for as long as one that follows a commit.
+        let interval = self.settings.commit_interval;
+        let rested = run.committed_at.is_none_or(|at| at.elapsed() >= interval);
+        let waited = rested && run.first_uncommitted.is_some_and(|since| since.elapsed() >= interval / GATHER);
         let idle = !dirty && run.candidate.is_some() && run.checkpoint_at.elapsed() >= IDLE_CHECKPOINT;
         (waited || idle).then_some(Due::Time)
     }

@@ -39,6 +39,9 @@ impl Setup {
 
     /// Begins the commits of what was applied.
     fn launch(&self, run: &mut Run) -> Result<()> {
+        if run.first_uncommitted.is_some() {
+            run.committed_at = Some(Instant::now());
+        }
         let spill = run.bytes >= self.fill_bytes();
         let context = Context {
             covered: run.control.as_ref().map(|control| control.progress().covered).unwrap_or_default(),

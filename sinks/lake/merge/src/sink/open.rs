@@ -55,6 +55,7 @@ impl Setup {
             complete_until_us: None,
             urgent: false,
             first_uncommitted: None,
+            committed_at: None,
             checkpoint_at: Instant::now(),
             bytes: 0,
             flight: None,

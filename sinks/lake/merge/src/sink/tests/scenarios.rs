@@ -552,7 +552,8 @@ async fn the_clock_commits_what_waits_and_an_idle_checkpoint() {
     assert_eq!(sink.status().complete_until_us(), None);
     assert!(sink.status().buffered_bytes() > 0);
     let past = |duration| Instant::now().checked_sub(duration).unwrap();
-    sink.run.as_mut().unwrap().first_uncommitted = Some(past(Duration::from_mins(1)));
+    // The first change after a pause waits for others, but not for long.
+    sink.run.as_mut().unwrap().first_uncommitted = Some(past(Duration::from_secs(6)));
     sink.write(Batch::heartbeat()).await.unwrap();
     assert_eq!(world.rows("public.t").len(), 1);
     assert_eq!(text(sink.durable().as_ref()), Some("1"));
@@ -566,6 +567,15 @@ async fn the_clock_commits_what_waits_and_an_idle_checkpoint() {
     sink.run.as_mut().unwrap().checkpoint_at = past(Duration::from_secs(10));
     sink.write(Batch::heartbeat()).await.unwrap();
     assert_eq!(text(sink.durable().as_ref()), Some("2"));
+    // One that follows a commit waits until the interval from commit to commit is over.
+    let second = batch(vec![change(Op::Insert, &t, seq(2, 1), &["2", "a", "x"])], Some("3"));
+    sink.write(second).await.unwrap();
+    sink.run.as_mut().unwrap().first_uncommitted = Some(past(Duration::from_secs(59)));
+    sink.write(Batch::heartbeat()).await.unwrap();
+    assert_eq!(world.rows("public.t").len(), 1);
+    sink.run.as_mut().unwrap().committed_at = Some(past(Duration::from_mins(1)));
+    sink.write(Batch::heartbeat()).await.unwrap();
+    assert_eq!(world.rows("public.t").len(), 2);
 }
 
 #[tokio::test]
