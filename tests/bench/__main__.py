@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.harness import server
 
-from . import freshness, kafka, latency, merge, snapshot, streaming
+from . import freshness, kafka, latency, merge, snapshot, streaming, topics
 from .world import BenchWorld
 
 BENCHES = {
@@ -19,6 +19,7 @@ BENCHES = {
     "restart": freshness.restart,
     "kafka": kafka.run,
     "singles": kafka.singles,
+    "topics": topics.run,
     "latency": latency.run,
 }
 

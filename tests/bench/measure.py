@@ -23,13 +23,13 @@ def memory_mb(pid, field="VmHWM"):
     return 0.0
 
 
-def wait(condition, timeout, what):
-    """Looks every 10 ms until `condition` is true; gives the seconds that it took."""
+def wait(condition, timeout, what, every=0.01):
+    """Looks every 10 ms, or so many seconds, until `condition` is true; gives the seconds that it took."""
     begun = time.monotonic()
     while not condition():
         if time.monotonic() - begun > timeout:
             raise TimeoutError(f"{what}: not within {timeout} s")
-        time.sleep(0.01)
+        time.sleep(every)
     return time.monotonic() - begun
 
 

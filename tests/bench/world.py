@@ -24,9 +24,9 @@ class BenchDaemon(Daemon):
 class BenchWorld(World):
     """A world without the default schema."""
 
-    def daemon(self, server, tables, name="bench", options=None, sink=None):
+    def daemon(self, server, tables, name="bench", options=None, **ends):
         folder = self.folder / f"daemon{len(self._daemons)}"
-        daemon = BenchDaemon(folder, server, self.port(), list(tables), name, options=options, sink=sink)
+        daemon = BenchDaemon(folder, server, self.port(), list(tables), name, options=options, **ends)
         self._daemons.append(daemon)
         return daemon
 

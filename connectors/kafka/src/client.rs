@@ -108,6 +108,11 @@ pub(crate) fn connect(settings: &KafkaSource, status: &Arc<Status>, partitions: 
     if config.get("max.partition.fetch.bytes").or(config.get("fetch.message.max.bytes")).is_none() {
         config.set("max.partition.fetch.bytes", (share / 2).clamp(1, 1_048_576).to_string());
     }
+    // A fetch for partitions that have nothing new holds up those of the same broker whose queues were full when it began.
+    // With the default of 500 ms a backlog came at a third of its speed.
+    if config.get("fetch.wait.max.ms").is_none() {
+        config.set("fetch.wait.max.ms", "50");
+    }
     if config.get("fetch.max.bytes").is_none() {
         config.set("fetch.max.bytes", (settings.buffer_bytes / 2).clamp(1_000_000, 50_000_000).to_string());
     }
