@@ -91,7 +91,7 @@ pub(crate) fn avro(message: &[u8], schema: &Node, columns: &[&str]) -> Result<Pa
 fn present<'n>(input: &mut AvroIn<'_>, node: &'n Node) -> Result<Option<&'n Node>> {
     let Kind::Union(branches) = &node.kind else { return Ok(Some(node)) };
     let branch = branches.get(input.branch()?).ok_or_else(malformed)?;
-    Ok((branch.kind != Kind::Null).then_some(branch))
+    Ok((!matches!(branch.kind, Kind::Null)).then_some(branch))
 }
 
 /// The cells of a record, in the order of `columns`, which is likely the record's own.

@@ -55,8 +55,8 @@ impl Node {
     pub(crate) fn optional(&self) -> Option<(Option<(usize, usize)>, &Self)> {
         let Kind::Union(branches) = &self.kind else { return Some((None, self)) };
         match branches.as_slice() {
-            [null, value] if null.kind == Kind::Null => Some((Some((0, 1)), value)),
-            [value, null] if null.kind == Kind::Null => Some((Some((1, 0)), value)),
+            [null, value] if matches!(null.kind, Kind::Null) => Some((Some((0, 1)), value)),
+            [value, null] if matches!(null.kind, Kind::Null) => Some((Some((1, 0)), value)),
             _ => None,
         }
     }
