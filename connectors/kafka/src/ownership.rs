@@ -8,17 +8,19 @@
 //!   reads the topics. So it always answers in time, however slow the sink is.
 //! - What it loses it gives back only after the source has ended and the sink has written what it had, or after
 //!   [`RELEASE_MAX`]: the next owner begins where the checkpoint then is.
-//! - All of that is courtesy. A process that was stopped and wakes up is refused by the sink, which compares its checkpoint.
+//! - Where no topic is there yet, nothing is owned; the group has no assignment then.
+//! - All of that is courtesy. A process that was stopped and wakes up is refused by the sink, which compares its checkpoint
+//!   (`sharing.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -36,6 +38,12 @@ const RELEASE_MAX: Duration = Duration::from_secs(30);
 /// How long a start waits for the group.
 const ASSIGNED_MAX: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
+/// How often the brokers are asked for topics that none of the names meant before.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a process that is silent keeps its tables.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+/// How long the brokers may take to hear that a process leaves.
+const LEAVE_MAX: Duration = Duration::from_secs(3);
 
 /// A place in the consumer group, kept over restarts of the source. The last clone that is dropped leaves the group: drop it
 /// after the sink has written what it had.
@@ -45,8 +53,10 @@ pub struct Membership(Arc<Member>);
 struct Member {
     shared: Arc<Shared>,
     owned: watch::Receiver<Option<Owned>>,
-    /// The generation that the last start met.
-    met: AtomicU64,
+    /// `None` once it leaves.
+    consumer: Option<Arc<BaseConsumer<Callbacks>>>,
+    /// Closed once the group was left.
+    left: Mutex<mpsc::Receiver<()>>,
 }
 
 /// What the group has given to us.
@@ -63,8 +73,8 @@ struct Shared {
     /// `None`: between two assignments.
     owned: watch::Sender<Option<Owned>>,
     generation: AtomicU64,
-    /// The newest generation that nobody works with any more.
-    released: Mutex<u64>,
+    /// Whether source or sink work with what was assigned.
+    in_use: Mutex<bool>,
     release: Condvar,
     leaving: AtomicBool,
 }
@@ -73,6 +83,10 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
         self.shared.release.notify_all();
+        self.consumer = None;
+        let left = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Else the others wait for it until it has been silent for long enough.
+        let _ = left.recv_timeout(LEAVE_MAX);
     }
 }
 
@@ -88,11 +102,12 @@ impl Membership {
             tokens: Tokens::of(&settings.client),
             owned: sender,
             generation: AtomicU64::new(0),
-            released: Mutex::new(0),
+            in_use: Mutex::new(false),
             release: Condvar::new(),
             leaving: AtomicBool::new(false),
         });
         let mut config = ClientConfig::new();
+        config.set("session.timeout.ms", SILENT_MAX.as_millis().to_string());
         settings.client.apply(|key, value| {
             config.set(key, value);
         });
@@ -103,7 +118,7 @@ impl Membership {
             ("partition.assignment.strategy", "roundrobin"),
             ("enable.auto.commit", "false"),
             // New topics of a pattern.
-            ("topic.metadata.refresh.interval.ms", "30000"),
+            ("topic.metadata.refresh.interval.ms", &LOOK.as_millis().to_string()),
         ];
         for (key, value) in ours {
             config.set(key, value);
@@ -111,49 +126,61 @@ impl Membership {
         config.set_log_level(RDKafkaLogLevel::Warning);
         let consumer: BaseConsumer<Callbacks> =
             config.create_with_context(Callbacks(shared.clone())).map_err(|error| client::refused(&error))?;
+        let consumer = Arc::new(consumer);
         let names: Vec<String> = settings.topics.iter().map(|pattern| expression(pattern)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| {
             Error::config("the topics cannot be subscribed to").because(error).on("source.kafka.topics")
         })?;
-        let own = shared.clone();
+        let (leaves, left) = mpsc::channel();
+        let (own, member) = (shared.clone(), consumer.clone());
         let run = move || {
-            while !own.leaving.load(Ordering::Relaxed) {
-                // It has no partition, so what comes are errors; librdkafka goes on by itself.
-                let _ = consumer.poll(POLL);
-            }
+            own.stay(&member);
+            drop(member);
+            drop(leaves);
         };
         let spawned = thread::Builder::new().name("kafka-group".to_owned()).spawn(run);
         spawned.map_err(|error| Error::transient("no thread for the consumer group").because(error))?;
-        Ok(Self(Arc::new(Member { shared, owned, met: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Member { shared, owned, consumer: Some(consumer), left: Mutex::new(left) })))
     }
 
-    /// Says that nobody works with earlier assignments, and waits for the next.
+    /// Says that nobody works with what was assigned until now.
+    pub fn release(&self) {
+        self.0.shared.use_it(false);
+    }
+
+    /// Says that nobody works with earlier assignments, and waits for the next. The sink's checkpoint is to be read after
+    /// that: the owner before us may have written it until then.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Transient`] if the group does not come to rest, and if the assignment is new: the
-    /// checkpoint that was read before must be read again, since the owner before us may have written it until then.
+    /// [`walbrook_model::ErrorKind::Transient`] if the group does not come to rest.
     pub(crate) async fn owned(&self) -> Result<Owned> {
-        let Member { shared, owned, met } = &*self.0;
-        shared.release_all();
+        let Member { shared, owned, .. } = &*self.0;
+        shared.use_it(false);
         let tokens = shared.tokens.clone();
         let proven = tokio::task::spawn_blocking(move || tokens.prove()).await;
         proven.unwrap_or_else(|error| Err(Error::bug("the look for a token failed").because(error)))?;
         let mut owned = owned.clone();
-        let owned = match timeout(ASSIGNED_MAX, owned.wait_for(Option::is_some)).await {
+        let found = match timeout(ASSIGNED_MAX, owned.wait_for(Option::is_some)).await {
             Ok(Ok(owned)) => owned.clone(),
             _ => None,
         };
-        let group = || format!("group {}", shared.settings.group);
-        let Some(owned) = owned else {
-            return Err(Error::transient("the consumer group has no assignment for us")
-                .on(group())
-                .remedy("look at the group with kafka-consumer-groups.sh --describe --state"));
-        };
-        if met.swap(owned.generation, Ordering::Relaxed) == owned.generation {
-            return Ok(owned);
+        let found = found.ok_or_else(|| {
+            Error::transient("the consumer group has no assignment for us")
+                .on(format!("group {}", shared.settings.group))
+                .remedy("look at the group with kafka-consumer-groups.sh --describe --state")
+        })?;
+        // From here on it is taken away only after a release. One that went before that shows when the source looks.
+        shared.use_it(true);
+        Ok(found)
+    }
+
+    /// Shows the group how far these partitions are, for people who look there. Nothing is read from there.
+    pub(crate) fn tell(&self, positions: &TopicPartitionList) {
+        if let Some(consumer) = &self.0.consumer {
+            // Between two assignments it is refused.
+            let _ = consumer.commit(positions, CommitMode::Async);
         }
-        Err(Error::transient("the assignment is new: the checkpoint is read again").on(group()))
     }
 
     /// Whether this is still what we own.
@@ -163,13 +190,31 @@ impl Membership {
 }
 
 impl Shared {
-    fn release_all(&self) {
-        *self.lock() = self.generation.load(Ordering::Relaxed);
+    /// Stays in the group until it is left.
+    fn stay(&self, consumer: &BaseConsumer<Callbacks>) {
+        let mut looked = Instant::now();
+        while !self.leaving.load(Ordering::Relaxed) {
+            // It has no partition, so what comes are errors; librdkafka goes on by itself.
+            let _ = consumer.poll(POLL);
+            if self.owned.borrow().is_none() && looked.elapsed() >= LOOK {
+                if let Ok(found) = consumer.fetch_metadata(None, ASK_TIMEOUT)
+                    && !found.topics().iter().any(|topic| reading::is_read(&self.settings, topic.name()))
+                {
+                    // Nobody is assigned anything while there is no topic.
+                    self.give(BTreeSet::new());
+                }
+                looked = Instant::now();
+            }
+        }
+    }
+
+    fn use_it(&self, uses: bool) {
+        *self.lock() = uses;
         self.release.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give(&self, topics: BTreeSet<String>) {
@@ -185,9 +230,8 @@ impl Shared {
         if lost || idle {
             return;
         }
-        let generation = self.generation.load(Ordering::Relaxed);
-        let used = |released: &mut u64| *released < generation && !self.leaving.load(Ordering::Relaxed);
-        let waited = self.release.wait_timeout_while(self.lock(), RELEASE_MAX, used);
+        let is_used = |in_use: &mut bool| *in_use && !self.leaving.load(Ordering::Relaxed);
+        let waited = self.release.wait_timeout_while(self.lock(), RELEASE_MAX, is_used);
         if waited.is_ok_and(|(_, waited)| waited.timed_out()) {
             events::not_released(&self.settings.group);
         }
@@ -240,11 +284,7 @@ impl Callbacks {
                 continue;
             }
             if partitions.0 != topic {
-                let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT);
-                // Not knowing it owns nothing: the group looks at the topics again soon.
-                let count =
-                    metadata.map_or(0, |found| found.topics().first().map_or(0, |topic| topic.partitions().len()));
-                partitions = (topic.to_owned(), count);
+                partitions = (topic.to_owned(), count(consumer, topic));
             }
             if deciding(topic, partitions.1) == Some(element.partition()) {
                 owned.insert(topic.to_owned());
@@ -252,6 +292,14 @@ impl Callbacks {
         }
         owned
     }
+}
+
+/// How many partitions a topic has; 0 if the brokers do not say it: the group does not hold without them for long either,
+/// and gives the topics out again.
+fn count(consumer: &BaseConsumer<Callbacks>, topic: &str) -> usize {
+    let ask = || consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).ok();
+    let known = |found: rdkafka::metadata::Metadata| found.topics().first().map(|topic| topic.partitions().len());
+    (0..3).find_map(|_| ask().and_then(known).filter(|count| *count > 0)).unwrap_or(0)
 }
 
 /// The partition whose holder owns the table.

@@ -56,7 +56,8 @@ impl Reading {
         let mut reading = Self { others: from.topics, owned, in_slices, logs, ..Self::default() };
         let found = client::topics(consumer)?;
         let is_there = |name: &str| found.iter().any(|(known, _)| known == name);
-        if let Some(name) = reading.others.keys().find(|name| reading.reads(settings, name) && !is_there(name)) {
+        // The group gives one that is gone to nobody, so it concerns all.
+        if let Some(name) = reading.others.keys().find(|name| is_read(settings, name) && !is_there(name)) {
             continuity::judge(name, reading.others.get(name), None)?;
         }
         reading.look(consumer, settings, &found)?;
