@@ -76,6 +76,14 @@ impl Store {
         Ok(outcome)
     }
 
+    /// Looks for commits of others. Whether there are any.
+    pub(crate) async fn reload(&mut self) -> Result<bool> {
+        self.format.reload().await.map_err(|error| self.on(error))?;
+        let known = self.record.commits;
+        self.record = read_record(self.format.state(), &self.record.owner).map_err(|error| self.on(error))?;
+        Ok(self.record.commits != known)
+    }
+
     /// Folder and prefix of data files.
     pub(crate) fn data_folder(&self) -> (PathBuf, String) {
         self.format.data_folder()

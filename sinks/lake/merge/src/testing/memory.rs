@@ -3,6 +3,7 @@
 //! It checks what a real format would rely on: that files are there, that deleted rows only grow, that a graves file is
 //! the one that is named.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -149,9 +150,10 @@ impl LakeCatalog for MemoryCatalog {
     ) -> Result<Box<dyn TableFormat>> {
         let state =
             TableState { uuid: Uuid::new_v4(), snapshot: None, layout: layout.clone(), files: Vec::new(), properties };
-        if self.lock().tables.insert(name.clone(), state).is_some() {
-            return Err(Error::config("the table exists already"));
-        }
+        match self.lock().tables.entry(name.clone()) {
+            Entry::Occupied(_) => return Err(Error::config("the table exists already")),
+            Entry::Vacant(place) => place.insert(state),
+        };
         self.open(name).await?.ok_or_else(|| Error::bug("a table that was just created is gone"))
     }
 }
