@@ -89,6 +89,8 @@ def merges(world, merge, churn):
     refused = lambda: next((line for line in old.log_lines()[seen:] if REFUSED in line), None)  # noqa: E731
     world.until(refused, "the commit of the merge that stood still to be refused")
     # It begins again, with its share of the tables, until the operator ends it.
+    merge.others = [old]
+    merge.shared()
     churn.wait_for(20)
     old.kill()
     merge.owns_all(new)
