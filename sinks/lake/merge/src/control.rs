@@ -91,9 +91,7 @@ pub(crate) struct TableGap {
 /// The control table of one pipeline.
 pub(crate) struct Control {
     format: Box<dyn TableFormat>,
-    /// What the table says.
-    there: Progress,
-    /// The same as this process knows it: as it began, with what it has written since.
+    /// What the table says, as this process knows it: as it began, with what it has written since.
     progress: Progress,
     /// `None`: one process writes it.
     sharing: Option<MergeCheckpoints>,
@@ -110,7 +108,7 @@ impl Control {
         let Some(format) = catalog.open(name).await? else { return Ok(None) };
         let on = |error: Error| error.on(format!("lake table {name}"));
         let progress = read(&format.state().properties, pipeline).map_err(on)?;
-        Ok(Some(Self { format, there: progress.clone(), progress, sharing }))
+        Ok(Some(Self { format, progress, sharing }))
     }
 
     /// Creates the control table, without a checkpoint in it. One that another process has made meanwhile is as good: this
@@ -132,7 +130,7 @@ impl Control {
         let layout = Layout { schema_id: 0, fields: vec![unused], key: Vec::new(), last_id: 1 };
         let properties = BTreeMap::from([(PIPELINE.to_owned(), pipeline.to_owned())]);
         match catalog.create(name, &layout, properties).await {
-            Ok(format) => Ok(Self { format, there: empty(pipeline), progress: empty(pipeline), sharing }),
+            Ok(format) => Ok(Self { format, progress: empty(pipeline), sharing }),
             Err(error) if sharing.is_none() => Err(error),
             Err(error) => {
                 let made = Self::open(catalog, name, pipeline, sharing).await?.ok_or(error)?;
@@ -178,13 +176,14 @@ impl Control {
     /// [`walbrook_model::ErrorKind::Transient`] if another process wrote it, or has moved the same: the restart sees what is
     /// there.
     pub(crate) async fn write(&mut self, progress: Progress) -> Result<()> {
-        let on = |error: Error, pipeline: &str| match error.object() {
-            Some(_) => error,
-            None => error.on(format!("pipeline {pipeline}")),
-        };
+        let of_pipeline = |error: Error| error.on(format!("pipeline {}", progress.pipeline));
         for attempt in 1..=ATTEMPTS {
             let next = match self.sharing {
-                Some(sharing) => merge::merge(&self.progress, &progress, &self.there, sharing)?,
+                Some(sharing) => {
+                    // What the commit will follow. Behind our own last one may be others already.
+                    let theirs = read(&self.format.state().properties, &progress.pipeline).map_err(of_pipeline)?;
+                    merge::merge(&self.progress, &progress, &theirs, sharing)?
+                }
                 None => progress.clone(),
             };
             let mut commit = new_commit();
@@ -194,23 +193,18 @@ impl Control {
                 BTreeMap::from([(PIPELINE.to_owned(), next.pipeline.clone()), (CHECKPOINT.to_owned(), json)]);
             match self.format.commit(commit).await? {
                 Outcome::Committed => {
-                    (self.there, self.progress) = (next, progress);
+                    self.progress = progress;
                     return Ok(());
                 }
                 Outcome::Conflict if self.sharing.is_none() => {
-                    return Err(Error::transient("another process of this pipeline wrote its checkpoint")
-                        .on(format!("pipeline {}", self.progress.pipeline))
+                    return Err(of_pipeline(Error::transient("another process of this pipeline wrote its checkpoint"))
                         .remedy("run one process per pipeline"));
                 }
-                Outcome::Conflict => {
-                    let properties = &self.format.state().properties;
-                    self.there = read(properties, &progress.pipeline).map_err(|error| on(error, &progress.pipeline))?;
-                    sleep(pause).await;
-                }
+                Outcome::Conflict => sleep(pause).await,
             }
         }
-        Err(Error::transient("other processes of this pipeline wrote their checkpoints faster, again and again")
-            .on(format!("pipeline {}", self.progress.pipeline)))
+        let faster = "other processes of this pipeline wrote their checkpoints faster, again and again";
+        Err(of_pipeline(Error::transient(faster)))
     }
 }
 

@@ -178,3 +178,19 @@ async fn an_accepted_gap_undoes_nothing_of_those_that_go_on() {
     one.take("public.t", 8).await.unwrap();
     assert_eq!(recorded(&world).await, as_numbers(&[("public.t", 8), ("public.u", 3)]));
 }
+
+#[tokio::test]
+async fn who_hears_late_of_a_commit_that_others_have_followed_begins_again() {
+    let world = World::new();
+    let mut one = Worker::start(&world).await;
+    one.take("public.t", 1).await.unwrap();
+    world.catalog.set_plan(|name, _| (*name == lake("public.t")).then_some(Fault::Passed));
+    let error = one.take("public.t", 2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.to_string().contains("wrote into the table"), "{error}");
+    world.catalog.clear_plan();
+    let mut one = Worker::start(&world).await;
+    assert_eq!(one.numbers, as_numbers(&[("public.t", 1)]));
+    one.take("public.t", 2).await.unwrap();
+    assert_eq!(world.rows("public.t").len(), 2);
+}
