@@ -12,7 +12,7 @@
 //! - All of that is courtesy. A process that was stopped and wakes up is refused by the sink, which compares its checkpoint
 //!   (`sharing.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -65,6 +65,15 @@ pub(crate) struct Owned {
     /// Rises with each change.
     pub(crate) generation: u64,
     pub(crate) topics: BTreeSet<String>,
+    /// Every topic that was there: each of them is somebody's.
+    pub(crate) given_out: BTreeSet<String>,
+}
+
+impl Owned {
+    /// Whether a topic is ours, or may yet become it: it was made after the group gave them out.
+    pub(crate) fn awaits(&self, topic: &str) -> bool {
+        self.topics.contains(topic) || !self.given_out.contains(topic)
+    }
 }
 
 struct Shared {
@@ -201,7 +210,7 @@ impl Shared {
                     && !found.topics().iter().any(|topic| reading::is_read(&self.settings, topic.name()))
                 {
                     // Nobody is assigned anything while there is no topic.
-                    self.give(BTreeSet::new());
+                    self.give(BTreeSet::new(), BTreeSet::new());
                 }
                 looked = Instant::now();
             }
@@ -217,10 +226,10 @@ impl Shared {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&self, topics: BTreeSet<String>) {
+    fn give(&self, topics: BTreeSet<String>, given_out: BTreeSet<String>) {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         events::assigned(&self.settings.group, topics.len());
-        self.owned.send_replace(Some(Owned { generation, topics }));
+        self.owned.send_replace(Some(Owned { generation, topics, given_out }));
     }
 
     /// Takes everything away, and waits until nobody works with it.
@@ -260,7 +269,8 @@ impl ClientContext for Callbacks {
 impl ConsumerContext for Callbacks {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, assigned: &mut TopicPartitionList) {
         let answered = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.0.give(self.owned(consumer, assigned));
+            let existing = self.existing(consumer);
+            self.0.give(owned(&existing, assigned), existing.into_keys().collect());
             // The group is answered with no partition: none is fetched here.
             consumer.assign(&TopicPartitionList::new())
         } else {
@@ -274,32 +284,24 @@ impl ConsumerContext for Callbacks {
 }
 
 impl Callbacks {
-    /// The topics whose deciding partition is assigned to us.
-    fn owned(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> BTreeSet<String> {
-        let mut owned = BTreeSet::new();
-        let mut partitions = (String::new(), 0);
-        for element in assigned.elements() {
-            let topic = element.topic();
-            if !reading::is_read(&self.0.settings, topic) {
-                continue;
-            }
-            if partitions.0 != topic {
-                partitions = (topic.to_owned(), count(consumer, topic));
-            }
-            if deciding(topic, partitions.1) == Some(element.partition()) {
-                owned.insert(topic.to_owned());
-            }
-        }
-        owned
+    /// The topics that there are, with how many partitions they have; none if the brokers do not say it: the group does not
+    /// hold without them for long either. One that the group has not given out yet makes it do so, in this moment.
+    fn existing(&self, consumer: &BaseConsumer<Self>) -> BTreeMap<String, usize> {
+        let found = (0..3).find_map(|_| consumer.fetch_metadata(None, ASK_TIMEOUT).ok());
+        let topics = found.iter().flat_map(rdkafka::metadata::Metadata::topics);
+        let read = topics.filter(|topic| reading::is_read(&self.0.settings, topic.name()));
+        read.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
     }
 }
 
-/// How many partitions a topic has; 0 if the brokers do not say it: the group does not hold without them for long either,
-/// and gives the topics out again.
-fn count(consumer: &BaseConsumer<Callbacks>, topic: &str) -> usize {
-    let ask = || consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).ok();
-    let known = |found: rdkafka::metadata::Metadata| found.topics().first().map(|topic| topic.partitions().len());
-    (0..3).find_map(|_| ask().and_then(known).filter(|count| *count > 0)).unwrap_or(0)
+/// The topics whose deciding partition is among these.
+fn owned(existing: &BTreeMap<String, usize>, assigned: &TopicPartitionList) -> BTreeSet<String> {
+    let elements = assigned.elements();
+    let ours = elements.iter().filter(|element| {
+        let partitions = existing.get(element.topic()).copied().unwrap_or_default();
+        deciding(element.topic(), partitions) == Some(element.partition())
+    });
+    ours.map(|element| element.topic().to_owned()).collect()
 }
 
 /// The partition whose holder owns the table.
@@ -330,6 +332,22 @@ mod tests {
             assert!((200..300).contains(&count(partition)), "{}", count(partition));
         }
         assert_eq!((deciding("t", 1), deciding("t", 0)), (Some(0), None));
+    }
+
+    #[test]
+    fn what_was_made_since_may_become_ours() {
+        let names = ["t1", "t2", "t3"];
+        let existing: BTreeMap<String, usize> = names.iter().map(|name| ((*name).to_owned(), 4)).collect();
+        let mut assigned = TopicPartitionList::new();
+        for (name, partition) in
+            [("t1", deciding("t1", 4).unwrap()), ("t2", (deciding("t2", 4).unwrap() + 1) % 4), ("t9", 0)]
+        {
+            assigned.add_partition(name, partition);
+        }
+        let topics = owned(&existing, &assigned);
+        assert_eq!(topics, ["t1".to_owned()].into());
+        let owned = Owned { generation: 1, topics, given_out: existing.into_keys().collect() };
+        assert_eq!(["t1", "t2", "t3", "t4"].map(|name| owned.awaits(name)), [true, false, false, true]);
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Source for KafkaSource {
         if self.membership.is_some() && self.owned.is_none() {
             return Err(Error::bug("the source was started before it knew what is its own"));
         }
-        let (generation, topics) = self.owned.take().map(|owned| (owned.generation, owned.topics)).unzip();
+        let owned = self.owned.take();
+        let generation = owned.as_ref().map(|owned| owned.generation);
         let outbox_of_letters = match &self.settings.dead_letters {
             Some(letters) => {
                 walbrook_letters::prepare(&self.settings.client, &letters.topic).await?;
@@ -131,7 +132,7 @@ impl Source for KafkaSource {
         let (settings, status, in_slices) = (self.settings.clone(), self.status.clone(), self.in_slices.clone());
         let opened = spawn_blocking(move || {
             let consumer = client::connect_to_ask(&settings, &status)?;
-            let reading = Reading::open(&consumer, &settings, topics, in_slices, positions);
+            let reading = Reading::open(&consumer, &settings, owned, in_slices, positions);
             Ok((consumer, reading.map_err(continuity::with_way_on)?))
         });
         let opened = opened.await.unwrap_or_else(|error| Err(Error::bug("the start failed").because(error)));
