@@ -9,7 +9,7 @@ use walbrook_config::{Config, KafkaSink as KafkaSettings, Lake, Pipeline, SinkCo
 use walbrook_envelope::SourceInfo;
 use walbrook_lake_iceberg::FolderCatalog;
 use walbrook_lake_merge::LakeSink;
-use walbrook_model::{Checkpoint, Error, Lineage, Result, Sink};
+use walbrook_model::{Checkpoint, Error, Lineage, MergeCheckpoints, Result, Sink};
 use walbrook_sink_kafka::{Instance, KafkaSink};
 
 pub(crate) use self::source::{SourceEnd, SourceStatus};
@@ -20,6 +20,8 @@ pub(crate) struct LakeEnd {
     pub(crate) settings: Lake,
     pub(crate) catalog: Arc<FolderCatalog>,
     pipeline: Pipeline,
+    /// How checkpoints of several processes become one, if the source can share its tables out.
+    sharing: Option<MergeCheckpoints>,
 }
 
 /// Topics that are written to.
@@ -55,7 +57,11 @@ impl SinkEnd {
         Ok(match &config.sink {
             SinkConfig::Lake(settings) => {
                 let catalog = Arc::new(FolderCatalog::new(settings.warehouse.clone(), settings.keep_snapshots)?);
-                Self::Lake(Box::new(LakeEnd { settings: settings.clone(), catalog, pipeline }))
+                let sharing: Option<MergeCheckpoints> = match &config.source {
+                    SourceConfig::Postgres(_) => None,
+                    SourceConfig::Kafka(_) => Some(walbrook_source_kafka::merge_checkpoints),
+                };
+                Self::Lake(Box::new(LakeEnd { settings: settings.clone(), catalog, pipeline, sharing }))
             }
             SinkConfig::Kafka(settings) => {
                 let run = Uuid::now_v7().to_string();
@@ -116,7 +122,11 @@ fn database(config: &Config) -> Result<String> {
 impl LakeEnd {
     /// A sink of this lake.
     pub(crate) fn sink(&self) -> LakeSink {
-        LakeSink::new(self.catalog.clone(), self.settings.clone(), self.pipeline.clone())
+        let sink = LakeSink::new(self.catalog.clone(), self.settings.clone(), self.pipeline.clone());
+        match self.sharing {
+            Some(sharing) => sink.shared(sharing),
+            None => sink,
+        }
     }
 }
 
@@ -144,10 +154,10 @@ impl OpenSink {
         }
     }
 
-    /// Goes on at `checkpoint`, with order tokens as they are.
-    pub(crate) async fn go_on_at(&mut self, checkpoint: Checkpoint) -> Result<()> {
+    /// Goes on at `checkpoint` where `seen` was, with order tokens as they are.
+    pub(crate) async fn go_on_at(&mut self, seen: Option<Checkpoint>, checkpoint: Checkpoint) -> Result<()> {
         match self {
-            Self::Lake(sink) => sink.go_on_at(checkpoint).await,
+            Self::Lake(sink) => sink.go_on_at(seen, checkpoint).await,
             Self::Kafka(_) => Err(Error::bug("topics are not read into topics")),
         }
     }

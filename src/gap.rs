@@ -68,7 +68,7 @@ async fn topics(pipeline: &Pipeline, settings: &KafkaSource, reason: &str) -> Re
     };
     info!(%cause, "the gap");
     let accepted = walbrook_source_kafka::accept_gap(settings, checkpoint.as_ref(), again).await?;
-    sink.go_on_at(accepted).await?;
+    sink.go_on_at(checkpoint, accepted).await?;
     info!(reason, "gap accepted");
     Ok(if again {
         "every topic is read again from its beginning; what it no longer has is missing until the capture reads the tables again"

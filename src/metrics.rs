@@ -112,7 +112,7 @@ fn sink(page: &mut Page<'_>, pipeline: &Pipeline) -> fmt::Result {
     let sink = pipeline.watched().sink;
     page.gauge(
         "freshness_timestamp_seconds",
-        "Everything that committed at the source before this moment is in the sink",
+        "Everything that committed at the source before this moment is in the sink; where several processes share the tables, in those of this one",
         sink.complete_until_us().map(|moment| {
             #[allow(clippy::cast_precision_loss, reason = "seconds, for graphs")]
             let seconds = moment as f64 / 1e6;

@@ -75,11 +75,18 @@ impl Pipeline {
     /// # Errors
     /// What no retry mends.
     pub(crate) async fn run(&self) -> Result<()> {
-        supervise(self, self.config.pipeline.buffer_bytes, &self.stop, &self.health).await
+        self.source.join()?;
+        let ended = supervise(self, self.config.pipeline.buffer_bytes, &self.stop, &self.health).await;
+        self.source.leave().await;
+        ended
     }
 }
 
 impl Ends for Pipeline {
+    fn let_go(&self) {
+        self.source.let_go();
+    }
+
     fn source(&self) -> Box<dyn Source> {
         let (source, status) = self.source.source();
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).source = status;

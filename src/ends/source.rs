@@ -1,11 +1,13 @@
 //! Where changes come from.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::spawn_blocking;
 
 use walbrook_config::{Config, KafkaSource as TopicsSettings, Lake, Postgres, SinkConfig, SourceConfig, TableMode};
 use walbrook_model::{Error, Result, Source};
 use walbrook_registry::Registry;
-use walbrook_source_kafka::KafkaSource;
+use walbrook_source_kafka::{KafkaSource, Membership};
 use walbrook_source_postgres::PostgresSource;
 
 /// Topics that are read.
@@ -16,6 +18,8 @@ pub(crate) struct TopicsEnd {
     pub(crate) registry: Option<Registry>,
     /// Where their changes go.
     lake: Option<Lake>,
+    /// Our place in the consumer group, while the pipeline runs.
+    membership: Arc<Mutex<Option<Membership>>>,
 }
 
 /// Where changes come from.
@@ -46,7 +50,8 @@ impl SourceEnd {
                     SinkConfig::Lake(lake) => Some(lake.clone()),
                     SinkConfig::Kafka(_) => None,
                 };
-                Self::Topics(Box::new(TopicsEnd { settings: settings.clone(), registry, lake }))
+                let membership = Arc::default();
+                Self::Topics(Box::new(TopicsEnd { settings: settings.clone(), registry, lake, membership }))
             }
         })
     }
@@ -66,9 +71,43 @@ impl SourceEnd {
                         lake.as_ref().is_some_and(|lake| lake.mode_of(&table.to_string()) == TableMode::Append)
                     },
                 );
+                let source = match topics.membership() {
+                    Some(membership) => source.shared_by(membership),
+                    None => source,
+                };
                 let status = SourceStatus::Topics(source.status());
                 (Box::new(source), status)
             }
+        }
+    }
+
+    /// Takes a place among the processes that share the tables, before the first start. Without it all are ours.
+    ///
+    /// # Errors
+    /// Of kind config, for a setting that the client refuses.
+    pub(crate) fn join(&self) -> Result<()> {
+        if let Self::Topics(topics) = self {
+            let membership = Membership::join(&topics.settings)?;
+            *topics.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        }
+        Ok(())
+    }
+
+    /// Gives back what the others wait for, since nothing works with it.
+    pub(crate) fn let_go(&self) {
+        if let Self::Topics(topics) = self
+            && let Some(membership) = topics.membership()
+        {
+            membership.release();
+        }
+    }
+
+    /// Leaves it to the others, after the sink has written what it had.
+    pub(crate) async fn leave(&self) {
+        if let Self::Topics(topics) = self {
+            let membership = topics.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // It takes a moment. If it fails the others wait until we have been silent for long enough.
+            let _ = spawn_blocking(move || drop(membership)).await;
         }
     }
 
@@ -83,6 +122,12 @@ impl SourceEnd {
                 .on("[source.kafka]")
                 .remedy("use [source.postgres]")),
         }
+    }
+}
+
+impl TopicsEnd {
+    fn membership(&self) -> Option<Membership> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -45,6 +45,7 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
     # Transactions of the dead end soon after their timeout.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
     # A busy machine may be late with heartbeats; without them the only broker is away for its own controller.

@@ -4,23 +4,70 @@ from . import lake
 from .daemon import DaemonError
 
 
+# The group waits for a worker that was killed for as long as this, in milliseconds.
+SESSION = {"session.timeout.ms": 4000, "heartbeat.interval.ms": 1000}
+
+
 class Merge:
-    """A configured pipeline, not started: everything that a capture writes, into a warehouse of its own."""
+    """A configured pipeline, not started: everything that a capture writes, into a warehouse of its own.
+
+    `daemon` is its only worker, or the first; `others` are those that share the tables with it."""
 
     def __init__(self, world, capture, options=None, name="merge"):
         self.world, self.capture = world, capture
+        self.options, self.name = options or {}, name
+        self.daemon = self._worker(self.options)
+        self.others = []
+
+    def _worker(self, options):
+        world, capture, name = self.world, self.capture, self.name
         source = {
             "source.kafka": {
                 "brokers": [capture.cluster.address],
                 "topics": [f"{capture.form.prefix}.shop.*"],
                 "capture": capture.daemon.name,
                 "checkpoint_topic": capture.checkpoints,
-            }
+            },
+            "source.kafka.librdkafka": SESSION,
         }
         if capture.form.format == "avro":
             source["source.kafka.registry"] = {"url": capture.schemas.url}
         name = f"{capture.daemon.name}_{name}"
-        self.daemon = world.daemon(capture.server, capture.tables, name, options, source=source)
+        return world.daemon(capture.server, capture.tables, name, options, source=source)
+
+    def beside(self):
+        """Another worker of the pipeline, configured but not started: the same name, group and warehouse."""
+        lake = {**self.options.get("sink.lake", {}), "warehouse": str(self.daemon.warehouse)}
+        worker = self._worker({**self.options, "sink.lake": lake})
+        worker.warehouse = self.daemon.warehouse
+        self.others.append(worker)
+        return worker
+
+    def workers(self):
+        """Those that run."""
+        return [worker for worker in (self.daemon, *self.others) if worker.running()]
+
+    def owned(self, worker):
+        """Topics that a worker reads now."""
+        return {labels["topic"] for labels, _ in worker.metrics().get("walbrook_topic_messages_total", [])}
+
+    def _topics(self):
+        return {name for name in self.capture.cluster.topics() if name.startswith(f"{self.capture.form.prefix}.shop.")}
+
+    def owns_all(self, worker, timeout=60):
+        """Waits until a worker reads every topic."""
+        owns = lambda: self.owned(worker) == self._topics() and worker.get("/readyz")[0] == 200  # noqa: E731
+        self.world.until(owns, "one worker to own all tables", timeout)
+
+    def shared(self, timeout=60):
+        """Waits until the running workers have shared all topics out, each to one of them."""
+
+        def is_shared():
+            parts = [self.owned(worker) for worker in self.workers()]
+            ready = all(worker.get("/readyz")[0] == 200 for worker in self.workers())
+            return ready and all(parts) and sorted(topic for part in parts for topic in part) == sorted(self._topics())
+
+        self.world.until(is_shared, "the tables to be shared", timeout)
 
     def caught_up(self, timeout=120):
         """Waits until the lake must hold all that is committed now, because the merge says so.
@@ -48,7 +95,8 @@ class Merge:
     def _freshness(self):
         if not self.daemon.running():
             raise DaemonError(f"the merge ended with status {self.daemon.process.returncode}\n{self.daemon.tail()}")
-        return self.daemon.metric("walbrook_freshness_timestamp_seconds") or 0
+        # Each speaks of its own tables.
+        return min(worker.metric("walbrook_freshness_timestamp_seconds") or 0 for worker in self.workers())
 
     def agree(self, timeout=120):
         """Waits until it has caught up, then compares every table; gives the number of rows compared."""

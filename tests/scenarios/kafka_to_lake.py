@@ -37,7 +37,8 @@ def run(world):
     for merge in merges:
         rows = merge.agree()
     tried(merges[0].capture)
-    late = Merge(world, merges[0].capture)
+    # Another lake, so another group: one group shares the tables of one lake.
+    late = Merge(world, merges[0].capture, name="late")
     late.daemon.start().follows()
     assert late.agree() >= rows
     messages = late.messages()

@@ -76,19 +76,22 @@ def late(shop, table, ends, through):
 def merges(world, merge, churn):
     """The same with two merges into one lake."""
     old = merge.daemon
-    new = Merge(world, merge.capture, {"sink.lake": {"warehouse": str(old.warehouse)}}).daemon
-    new.warehouse = old.warehouse
+    new = merge.beside()
     seen = len(old.log_lines())
     old.process.send_signal(signal.SIGSTOP)
     churn.wait_for(20)
     new.start().follows()
-    merge.daemon = new
+    merge.owns_all(new)
+    (merge.daemon, merge.others) = (new, [])
     merge.caught_up()
 
     old.process.send_signal(signal.SIGCONT)
     refused = lambda: next((line for line in old.log_lines()[seen:] if REFUSED in line), None)  # noqa: E731
     world.until(refused, "the commit of the merge that stood still to be refused")
-    # It begins again, as if it were the only one: the operator ends it.
+    # It begins again, with its share of the tables, until the operator ends it.
+    merge.others = [old]
+    merge.shared()
     churn.wait_for(20)
     old.kill()
+    merge.owns_all(new)
     return "the old merge's commit was refused"

@@ -63,7 +63,7 @@ pub(crate) static SOURCE: Section = Section {
             name: "group",
             kind: Kind::Text { form: &form::GROUP, unset: Unset::Derived("`walbrook_<pipeline.name>`") },
             doc: "Consumer group. It shares the tables out among instances; positions are in the checkpoint of the sink.",
-            change: "Set it where rights are given by names of groups.",
+            change: "Set it where rights are given by names of groups, or where pipelines of one name write several lakes: in one group each lake would get some of the tables.",
             since: "0.1",
         },
         Setting {

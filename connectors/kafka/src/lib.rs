@@ -9,6 +9,7 @@
 //!                                                 -> hold       what goes together
 //!                                        -> watermark, logs     records of the capture -> what is covered, what is let in
 //! positions: the checkpoint, one offset a partition                 continuity: is the topic still the same?
+//! ownership: which topics are ours          sharing: one checkpoint of several processes
 //! coverage: does it cover what the capture says is there?
 //! ```
 
@@ -31,6 +32,7 @@ mod raw;
 mod readers;
 mod reading;
 mod schemas;
+mod sharing;
 mod slices;
 mod source;
 mod status;
@@ -45,5 +47,6 @@ pub use gap::{accept_gap, find_gap};
 pub use letters::open_letters;
 pub use ownership::Membership;
 pub use preflight::preflight;
+pub use sharing::merge_checkpoints;
 pub use source::KafkaSource;
 pub use status::{State as SourceState, Status, TopicStatus};

@@ -1,6 +1,6 @@
 //! What is read: the topics, the records of the capture, and which of them exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rdkafka::Message as _;
@@ -14,6 +14,7 @@ use crate::events;
 use crate::fetch::Wanted;
 use crate::hold::InSlices;
 use crate::logs::Logs;
+use crate::ownership::Owned;
 use crate::positions::{Positions, TopicPositions};
 use crate::topic::Topic;
 use crate::watermark::{Record, Watermark};
@@ -35,8 +36,8 @@ pub(crate) struct Reading {
     in_slices: InSlices,
     /// Names that were asked for and do not exist; told once.
     missing: Vec<String>,
-    /// Topics that the consumer group has given to us; `None`: all.
-    owned: Option<BTreeSet<String>>,
+    /// What the consumer group has given to us; `None`: all.
+    owned: Option<Owned>,
 }
 
 impl Reading {
@@ -48,7 +49,7 @@ impl Reading {
     pub(crate) fn open(
         consumer: &Consumer,
         settings: &KafkaSource,
-        owned: Option<BTreeSet<String>>,
+        owned: Option<Owned>,
         in_slices: InSlices,
         from: Positions,
     ) -> Result<Self> {
@@ -56,7 +57,8 @@ impl Reading {
         let mut reading = Self { others: from.topics, owned, in_slices, logs, ..Self::default() };
         let found = client::topics(consumer)?;
         let is_there = |name: &str| found.iter().any(|(known, _)| known == name);
-        if let Some(name) = reading.others.keys().find(|name| reading.reads(settings, name) && !is_there(name)) {
+        // The group gives one that is gone to nobody, so it concerns all.
+        if let Some(name) = reading.others.keys().find(|name| is_read(settings, name) && !is_there(name)) {
             continuity::judge(name, reading.others.get(name), None)?;
         }
         reading.look(consumer, settings, &found)?;
@@ -166,7 +168,7 @@ impl Reading {
     }
 
     fn reads(&self, settings: &KafkaSource, name: &str) -> bool {
-        reads(settings, self.owned.as_ref(), name)
+        is_read(settings, name) && self.owned.as_ref().is_none_or(|owned| owned.topics.contains(name))
     }
 
     /// Takes a record of the capture. Whether the watermark may move.
@@ -208,10 +210,13 @@ impl Reading {
     /// Moves the watermark to what was read. Whether it moved.
     pub(crate) fn advance(&mut self, settings: &KafkaSource) -> bool {
         let Self { topics, watermark, owned, .. } = self;
-        watermark.advance(|name, partition| match topics.iter().find(|topic| topic.name == name) {
-            Some(topic) => Some(topic.next(partition)),
+        watermark.advance(|name, partition| {
+            if let Some(topic) = topics.iter().find(|topic| topic.name == name) {
+                return Some(topic.next(partition));
+            }
             // It exists, since it was written to, and was not seen yet.
-            None => reads(settings, owned.as_ref(), name).then_some(0),
+            let ours = owned.as_ref().is_none_or(|owned| owned.awaits(name));
+            (ours && is_read(settings, name)).then_some(0)
         })
     }
 
@@ -243,10 +248,6 @@ impl Reading {
         (self.owned.is_some() || settings.topics.iter().all(|name| self.topics.iter().any(|topic| topic.name == *name)))
             && (settings.capture.is_none() || !self.records.is_empty())
     }
-}
-
-fn reads(settings: &KafkaSource, owned: Option<&BTreeSet<String>>, name: &str) -> bool {
-    is_read(settings, name) && owned.is_none_or(|owned| owned.contains(name))
 }
 
 /// Whether a topic is one of those with changes to read. A pattern may mean those of Kafka and the capture too, of which it

@@ -17,7 +17,7 @@ use walbrook_registry::Registry;
 
 use crate::building::Building;
 use crate::hold::InSlices;
-use crate::ownership::Membership;
+use crate::ownership::{Membership, Owned};
 use crate::positions::Positions;
 use crate::readers::Lookup;
 use crate::reading::Reading;
@@ -38,6 +38,8 @@ pub struct KafkaSource {
     settings: Arc<Settings>,
     schemas: Option<Arc<dyn Schemas>>,
     membership: Option<Membership>,
+    /// What is ours, as of the last `prepare`.
+    owned: Option<Owned>,
     in_slices: InSlices,
     status: Arc<Status>,
     running: Option<Running>,
@@ -69,6 +71,7 @@ impl KafkaSource {
             settings: Arc::new(settings),
             schemas,
             membership: None,
+            owned: None,
             in_slices: InSlices::default(),
             status: Arc::default(),
             running: None,
@@ -99,17 +102,26 @@ impl KafkaSource {
 
 #[async_trait]
 impl Source for KafkaSource {
+    async fn prepare(&mut self) -> Result<()> {
+        self.running = None;
+        self.status.set_state(State::Starting);
+        if let Some(membership) = &self.membership {
+            // The sink has written what it had by now, so that what the group takes away can be given back.
+            self.owned = Some(membership.owned().await?);
+        }
+        Ok(())
+    }
+
     async fn start(&mut self, from: Option<Checkpoint>) -> Result<()> {
         self.running = None;
         self.status.set_state(State::Starting);
         let resumed = from.is_some();
         let positions = from.as_ref().map(Positions::from_checkpoint).transpose()?.unwrap_or_default();
-        // The sink has written what it had by now, so that what the group takes away can be given back.
-        let owned = match &self.membership {
-            Some(membership) => Some(membership.owned().await?),
-            None => None,
-        };
-        let (generation, topics) = owned.map(|owned| (owned.generation, owned.topics)).unzip();
+        if self.membership.is_some() && self.owned.is_none() {
+            return Err(Error::bug("the source was started before it knew what is its own"));
+        }
+        let owned = self.owned.take();
+        let generation = owned.as_ref().map(|owned| owned.generation);
         let outbox_of_letters = match &self.settings.dead_letters {
             Some(letters) => {
                 walbrook_letters::prepare(&self.settings.client, &letters.topic).await?;
@@ -120,7 +132,7 @@ impl Source for KafkaSource {
         let (settings, status, in_slices) = (self.settings.clone(), self.status.clone(), self.in_slices.clone());
         let opened = spawn_blocking(move || {
             let consumer = client::connect_to_ask(&settings, &status)?;
-            let reading = Reading::open(&consumer, &settings, topics, in_slices, positions);
+            let reading = Reading::open(&consumer, &settings, owned, in_slices, positions);
             Ok((consumer, reading.map_err(continuity::with_way_on)?))
         });
         let opened = opened.await.unwrap_or_else(|error| Err(Error::bug("the start failed").because(error)));
@@ -151,6 +163,7 @@ impl Source for KafkaSource {
             building: Building::default(),
             connection: Connection::default(),
             turn: 0,
+            first: !resumed,
         };
         let task = spawn_blocking(move || worker.run());
         self.running = Some(Running { inbox, durable, stop, task });

@@ -455,6 +455,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) async fn start(source: KafkaSource, from: Option<Checkpoint>) -> Result<Self> {
         let mut reader = Self { source, changes: Vec::new(), batches: Vec::new(), checkpoints: Vec::new() };
+        reader.source.prepare().await?;
         reader.source.start(from).await?;
         Ok(reader)
     }

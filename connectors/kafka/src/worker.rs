@@ -69,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) connection: Connection,
     /// The topic whose turn it is.
     pub(crate) turn: usize,
+    /// No checkpoint was handed over, and the sink has none.
+    pub(crate) first: bool,
 }
 
 /// Whether the brokers were heard of last.
@@ -253,6 +255,9 @@ impl Worker {
             batch.complete_until_us = complete_until_us;
             self.status.set_watermark(covered, complete_until_us);
         }
+        if self.is_idle() {
+            return Ok(self.outbox.blocking_send(batch).map_err(|_| Closed));
+        }
         let checkpoint = self.reading.positions().to_checkpoint()?;
         let same = self.building.handed.as_ref() == Some(&checkpoint);
         if same && !moved && batch.changes.is_empty() && batch.stopped.is_empty() && batch.logs.is_none() {
@@ -260,7 +265,14 @@ impl Worker {
         }
         self.building.handed = Some(checkpoint.clone());
         batch.checkpoint = Some(checkpoint);
+        // Before any data: data without a checkpoint would be a gap.
+        batch.urgent = std::mem::take(&mut self.first);
         Ok(self.outbox.blocking_send(batch).map_err(|_| Closed))
+    }
+
+    /// Whether the consumer group has given us nothing: there is no progress of ours to be kept.
+    fn is_idle(&self) -> bool {
+        self.membership.is_some() && self.reading.topics.is_empty()
     }
 
     /// Does what is due. Whether other partitions are to be read now.
@@ -308,15 +320,21 @@ impl Worker {
         let Some(durable) = self.durable.borrow_and_update().clone() else { return };
         let Ok(positions) = Positions::from_checkpoint(&durable) else { return };
         let mut list = TopicPartitionList::new();
-        for (name, topic) in &positions.topics {
+        let ours = |name: &String| self.reading.topics.iter().any(|topic| topic.name == *name);
+        for (name, topic) in positions.topics.iter().filter(|(name, _)| ours(name)) {
             for (partition, position) in topic.partitions.iter().enumerate() {
                 let partition = i32::try_from(partition).unwrap_or(i32::MAX);
                 // Only offsets that are none are refused.
                 let _ = list.add_partition_offset(name, partition, Offset::Offset(position.next));
             }
         }
-        // Refused while the group has members; then it is for them to say.
-        let _ = self.asked.commit(&list, CommitMode::Async);
+        match &self.membership {
+            Some((membership, _)) => membership.tell(&list),
+            None => {
+                // Refused while the group has members; then it is for them to say.
+                let _ = self.asked.commit(&list, CommitMode::Async);
+            }
+        }
     }
 }
 

@@ -60,6 +60,7 @@ pub async fn start(
     health: Health,
 ) -> Result<Halves<impl Future<Output = Result<()>> + Send, impl Future<Output = Result<()>> + Send>> {
     health.see(Seen::Unknown);
+    source.prepare().await?;
     let from = sink.last_checkpoint().await?;
     health.see(Seen::Held(from.clone()));
     info!(resumed = from.is_some(), "pipeline starts");

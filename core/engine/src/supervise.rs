@@ -24,6 +24,8 @@ pub trait Ends: Send + Sync {
     fn source(&self) -> Box<dyn Source>;
     /// The sink.
     fn sink(&self) -> Box<dyn Sink>;
+    /// Nothing of the run that has ended reads or writes any more: others may have what was its own.
+    fn let_go(&self) {}
 }
 
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -40,9 +42,14 @@ const GAP_POLL: Duration = Duration::from_secs(2);
 pub async fn supervise(ends: &dyn Ends, queue_bytes_max: u64, stop: &Stop, health: &Health) -> Result<()> {
     let mut pause = PAUSE_FIRST;
     loop {
-        health.set(State::Starting);
+        // A gap is one until the pipeline runs.
+        if health.get().0 != State::Gap {
+            health.set(State::Starting);
+        }
         let begun = Instant::now();
-        let Err(error) = run_once(ends, queue_bytes_max, stop, health).await else {
+        let ended = run_once(ends, queue_bytes_max, stop, health).await;
+        ends.let_go();
+        let Err(error) = ended else {
             health.set(State::Stopped);
             return Ok(());
         };
@@ -87,7 +94,7 @@ async fn run_once(ends: &dyn Ends, queue_bytes_max: u64, stop: &Stop, health: &H
 }
 
 /// Returns when the sink's checkpoint is another than the run that met the gap last knew, or a stop is asked for. One that is
-/// read only now might be the accepted one already.
+/// read only now might be the accepted one already. (Where several processes write it, it changes without that too.)
 async fn wait_for_acceptance(ends: &dyn Ends, before: Seen, stop: &Stop) {
     loop {
         tokio::select! {
@@ -98,7 +105,7 @@ async fn wait_for_acceptance(ends: &dyn Ends, before: Seen, stop: &Stop) {
             (Seen::Held(before), Ok(now)) if *before == now => {}
             (Seen::Unknown, Err(_)) => {}
             _ => {
-                info!("the sink's checkpoint has changed: the gap was accepted");
+                info!("the sink's checkpoint has changed: is there still a gap?");
                 return;
             }
         }

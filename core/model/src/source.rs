@@ -8,6 +8,15 @@ use crate::{Batch, Checkpoint, Result};
 /// the sink keeps them, and what the sink reports as durable is what the source may acknowledge to its server.
 #[async_trait]
 pub trait Source: Send {
+    /// Waits for what has to be settled before the sink is asked for its checkpoint: which tables are this process's own, so
+    /// that nobody else moves what the checkpoint says of them.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Transient`] if it is not settled in time.
+    async fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens the log at `from`; takes a snapshot first when there is no checkpoint.
     ///
     /// # Errors

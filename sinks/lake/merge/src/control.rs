@@ -2,20 +2,29 @@
 //!
 //! It is written after every table commit that it covers, so it is never ahead of the data. The tables may be ahead of
 //! it, after a crash in between: then the source sends again, and the guard drops what is there already.
+//!
+//! Where the source can share its tables out ([`MergeCheckpoints`]), several processes write it, each what it has moved
+//! (`control/merge.rs`). One of them that moves what another has moved since is refused.
+
+mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use uuid::Uuid;
-use walbrook_model::{Checkpoint, Error, Result, Seq};
+use walbrook_model::{Checkpoint, Error, MergeCheckpoints, Result, Seq};
 
 use crate::format::{LakeCatalog, LakeName, Outcome, TableFormat};
 use crate::layout::{LakeField, LakeType, Layout};
-use crate::store::{Store, new_commit};
+use crate::store::{ATTEMPTS, Store, new_commit};
 
 const CHECKPOINT: &str = "walbrook.checkpoint";
 const PIPELINE: &str = "walbrook.pipeline";
 const VERSION: u32 = 1;
+/// Between two attempts to write it while others do: longer with each, and another for each process.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Generations by the lineage that they belong to.
 pub(crate) type Logs = BTreeMap<String, BTreeSet<u16>>;
@@ -28,7 +37,7 @@ pub(crate) struct Progress {
     pub(crate) pipeline: String,
     /// The source's checkpoint, opaque to us.
     pub(crate) source: Option<String>,
-    /// Every change of the log up to it is covered by `source`.
+    /// Every change of the log up to it is covered by `source`, for all tables.
     pub(crate) covered: Seq,
     /// Tables by `schema.name`.
     pub(crate) tables: BTreeMap<String, TableMark>,
@@ -50,17 +59,22 @@ pub(crate) struct TableMark {
     pub(crate) uuid: Uuid,
     pub(crate) commits: u64,
     pub(crate) complete_up_to: Seq,
+    /// Every change of the table up to it is covered by `source`: further than what holds for all tables, where several
+    /// processes share them.
+    #[serde(default)]
+    pub(crate) covered: Seq,
 }
 
 impl TableMark {
     /// How far a table is now.
-    pub(crate) fn of(store: &Store) -> Self {
+    pub(crate) fn of(store: &Store, covered: Seq) -> Self {
         Self {
             namespace: store.name().namespace.clone(),
             name: store.name().name.clone(),
             uuid: store.state().uuid,
             commits: store.record().commits,
             complete_up_to: store.record().complete_up_to,
+            covered,
         }
     }
 }
@@ -77,20 +91,34 @@ pub(crate) struct TableGap {
 /// The control table of one pipeline.
 pub(crate) struct Control {
     format: Box<dyn TableFormat>,
+    /// What the table says, as this process knows it: as it began, with what it has written since.
     progress: Progress,
+    /// `None`: one process writes it.
+    sharing: Option<MergeCheckpoints>,
 }
 
 impl Control {
     /// Opens the control table; `None` if there is none.
-    pub(crate) async fn open(catalog: &dyn LakeCatalog, name: &LakeName, pipeline: &str) -> Result<Option<Self>> {
+    pub(crate) async fn open(
+        catalog: &dyn LakeCatalog,
+        name: &LakeName,
+        pipeline: &str,
+        sharing: Option<MergeCheckpoints>,
+    ) -> Result<Option<Self>> {
         let Some(format) = catalog.open(name).await? else { return Ok(None) };
         let on = |error: Error| error.on(format!("lake table {name}"));
         let progress = read(&format.state().properties, pipeline).map_err(on)?;
-        Ok(Some(Self { format, progress }))
+        Ok(Some(Self { format, progress, sharing }))
     }
 
-    /// Creates the control table, without a checkpoint in it.
-    pub(crate) async fn create(catalog: &dyn LakeCatalog, name: &LakeName, pipeline: &str) -> Result<Self> {
+    /// Creates the control table, without a checkpoint in it. One that another process has made meanwhile is as good: this
+    /// one knows nothing of what it says.
+    pub(crate) async fn create(
+        catalog: &dyn LakeCatalog,
+        name: &LakeName,
+        pipeline: &str,
+        sharing: Option<MergeCheckpoints>,
+    ) -> Result<Self> {
         // A format may not like a table without columns.
         let unused = LakeField {
             id: 1,
@@ -101,8 +129,14 @@ impl Control {
         };
         let layout = Layout { schema_id: 0, fields: vec![unused], key: Vec::new(), last_id: 1 };
         let properties = BTreeMap::from([(PIPELINE.to_owned(), pipeline.to_owned())]);
-        let format = catalog.create(name, &layout, properties).await?;
-        Ok(Self { format, progress: empty(pipeline) })
+        match catalog.create(name, &layout, properties).await {
+            Ok(format) => Ok(Self { format, progress: empty(pipeline), sharing }),
+            Err(error) if sharing.is_none() => Err(error),
+            Err(error) => {
+                let made = Self::open(catalog, name, pipeline, sharing).await?.ok_or(error)?;
+                Ok(Self { progress: empty(pipeline), ..made })
+            }
+        }
     }
 
     /// The identity that tables name as their owner.
@@ -110,9 +144,25 @@ impl Control {
         self.format.state().uuid
     }
 
-    /// What is durable.
+    /// What is durable, as far as this process knows: of what others write meanwhile it knows nothing.
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Whether several processes may write it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.sharing.is_some()
+    }
+
+    /// Takes `checkpoint` for what this process knew last.
+    pub(crate) fn know(&mut self, checkpoint: Option<&Checkpoint>) {
+        self.progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
+    }
+
+    /// Every change of a table up to it is covered by the durable checkpoint.
+    pub(crate) fn covered(&self, table: &str) -> Seq {
+        let own = self.progress.tables.get(table).map(|mark| mark.covered);
+        self.progress.covered.max(own.unwrap_or_default())
     }
 
     /// The durable checkpoint of the source.
@@ -120,24 +170,41 @@ impl Control {
         self.progress.source.as_deref().map(Checkpoint::new)
     }
 
-    /// Makes `progress` durable.
+    /// Makes `progress` durable: all of it, or where the table is shared, what of it this process has moved.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Transient`] if another process wrote it: the restart sees what is there.
+    /// [`walbrook_model::ErrorKind::Transient`] if another process wrote it, or has moved the same: the restart sees what is
+    /// there.
     pub(crate) async fn write(&mut self, progress: Progress) -> Result<()> {
-        let json = serde_json::to_string(&progress).map_err(|error| Error::bug("checkpoint").because(error))?;
-        let mut commit = new_commit();
-        commit.properties =
-            BTreeMap::from([(PIPELINE.to_owned(), progress.pipeline.clone()), (CHECKPOINT.to_owned(), json)]);
-        match self.format.commit(commit).await? {
-            Outcome::Committed => {
-                self.progress = progress;
-                Ok(())
+        let of_pipeline = |error: Error| error.on(format!("pipeline {}", progress.pipeline));
+        for attempt in 1..=ATTEMPTS {
+            let next = match self.sharing {
+                Some(sharing) => {
+                    // What the commit will follow. Behind our own last one may be others already.
+                    let theirs = read(&self.format.state().properties, &progress.pipeline).map_err(of_pipeline)?;
+                    merge::merge(&self.progress, &progress, &theirs, sharing)?
+                }
+                None => progress.clone(),
+            };
+            let mut commit = new_commit();
+            let json = serde_json::to_string(&next).map_err(|error| Error::bug("checkpoint").because(error))?;
+            let pause = PAUSE * attempt + Duration::from_millis(u64::from(commit.id.as_bytes()[15] % 32));
+            commit.properties =
+                BTreeMap::from([(PIPELINE.to_owned(), next.pipeline.clone()), (CHECKPOINT.to_owned(), json)]);
+            match self.format.commit(commit).await? {
+                Outcome::Committed => {
+                    self.progress = progress;
+                    return Ok(());
+                }
+                Outcome::Conflict if self.sharing.is_none() => {
+                    return Err(of_pipeline(Error::transient("another process of this pipeline wrote its checkpoint"))
+                        .remedy("run one process per pipeline"));
+                }
+                Outcome::Conflict => sleep(pause).await,
             }
-            Outcome::Conflict => Err(Error::transient("another process of this pipeline wrote its checkpoint")
-                .on(format!("pipeline {}", self.progress.pipeline))
-                .remedy("run one process per pipeline")),
         }
+        let faster = "other processes of this pipeline wrote their checkpoints faster, again and again";
+        Err(of_pipeline(Error::transient(faster)))
     }
 }
 

@@ -13,6 +13,9 @@
 //!   that it did not take, until those exceed their bound; then the table has a gap, which the next checkpoint says.
 //! - Under load the commits of a table run while its next changes are taken; at most one commit of a table at a time, and
 //!   what waits and what is being committed fit the memory bound together.
+//! - Where several processes share the tables, each writes the part of the checkpoint that it has moved, and only if nobody
+//!   else has moved it: so a process that lost a table and does not know it is refused. What it has committed to the table
+//!   is no harm: the guard, or the floor, judges it, and forgets nothing that its own checkpoint did not cover.
 //! - [`Sink::last_checkpoint`] forgets all that is not durable: the source begins again there.
 
 mod commit;
@@ -26,7 +29,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use walbrook_config::{Lake, Pipeline};
-use walbrook_model::{Batch, Checkpoint, Error, Lineage, Op, Result, Seq, Sink, TableId, TableSchema};
+use walbrook_model::{
+    Batch, Checkpoint, Error, Lineage, MergeCheckpoints, Op, Result, Seq, Sink, TableId, TableSchema,
+};
 
 use self::flight::Flight;
 use crate::control::{Control, Logs};
@@ -60,6 +65,8 @@ enum Due {
 
 struct Setup {
     catalog: Arc<dyn LakeCatalog>,
+    /// `None`: one process writes the tables of the pipeline.
+    sharing: Option<MergeCheckpoints>,
     settings: Lake,
     pipeline: Pipeline,
     status: Arc<Status>,
@@ -132,7 +139,15 @@ struct Stop {
 impl LakeSink {
     /// A sink into the tables of `catalog`.
     pub fn new(catalog: Arc<dyn LakeCatalog>, settings: Lake, pipeline: Pipeline) -> Self {
-        Self { setup: Setup { catalog, settings, pipeline, status: Arc::default() }, run: None }
+        Self { setup: Setup { catalog, sharing: None, settings, pipeline, status: Arc::default() }, run: None }
+    }
+
+    /// Several processes write the tables of the pipeline, each some of them: the source gives each table to one, and its
+    /// checkpoints can be merged.
+    #[must_use]
+    pub fn shared(mut self, sharing: MergeCheckpoints) -> Self {
+        self.setup.sharing = Some(sharing);
+        self
     }
 
     /// What it is doing, for metrics and health.
@@ -166,14 +181,15 @@ impl LakeSink {
         generation: u16,
     ) -> Result<()> {
         self.end_run().await;
-        self.setup.accept_gap(checkpoint, Some((lineage, generation))).await
+        self.setup.accept_gap(None, checkpoint, Some((lineage, generation))).await
     }
 
     /// As [`LakeSink::accept_gap`], where order tokens stay as they are: the source reads what another pipeline has written,
-    /// whose operator decides about them.
-    pub async fn go_on_at(&mut self, checkpoint: Checkpoint) -> Result<()> {
+    /// whose operator decides about them. `seen` is the checkpoint that was there when it was decided: of what other processes
+    /// have moved since, nothing is undone.
+    pub async fn go_on_at(&mut self, seen: Option<Checkpoint>, checkpoint: Checkpoint) -> Result<()> {
         self.end_run().await;
-        self.setup.accept_gap(Some(checkpoint), None).await
+        self.setup.accept_gap(seen.as_ref(), Some(checkpoint), None).await
     }
 
     /// Nothing of the run that ends is written after this.

@@ -63,17 +63,27 @@ impl Store {
 
     /// Commits, with `record` as the new one. After [`Outcome::Conflict`] the state and the record are those of the
     /// winner.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Transient`] also if the commit is in the table and another one of ours behind it.
     pub(crate) async fn commit(&mut self, mut commit: Commit, mut record: Record) -> Result<Outcome> {
         record.commits = self.record.commits + 1;
         commit.properties = record.write()?;
         let outcome = self.format.commit(commit).await.map_err(|error| self.on(error))?;
-        self.record = match outcome {
-            Outcome::Committed => record,
-            Outcome::Conflict => {
-                read_record(self.format.state(), &self.record.owner).map_err(|error| self.on(error))?
-            }
-        };
+        self.record = read_record(self.format.state(), &self.record.owner).map_err(|error| self.on(error))?;
+        if outcome == Outcome::Committed && self.record != record {
+            // It was long until the outcome was known: what is known of the rows is older than the table.
+            return Err(self.on(Error::transient("another process of this pipeline wrote into the table")));
+        }
         Ok(outcome)
+    }
+
+    /// Looks for commits of others. Whether there are any.
+    pub(crate) async fn reload(&mut self) -> Result<bool> {
+        self.format.reload().await.map_err(|error| self.on(error))?;
+        let known = self.record.commits;
+        self.record = read_record(self.format.state(), &self.record.owner).map_err(|error| self.on(error))?;
+        Ok(self.record.commits != known)
     }
 
     /// Folder and prefix of data files.

@@ -4,12 +4,16 @@ mod bench;
 mod memory;
 mod stages;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use bench::{bench_row, bench_schema};
 pub use memory::{Fault, MemoryCatalog, Plan};
 pub use stages::Stages;
-use walbrook_model::{Cell, Column, ColumnType, Decimal, Error, Result, Row, RowBuilder, TableId, TableSchema, Value};
+use walbrook_model::{
+    Cell, Checkpoint, Column, ColumnType, Decimal, Error, Result, Row, RowBuilder, TableId, TableSchema, Value,
+    merge_entries,
+};
 
 /// A nullable column whose cells are text.
 pub fn column(name: &str, ty: ColumnType) -> Column {
@@ -22,6 +26,17 @@ pub fn column(name: &str, ty: ColumnType) -> Column {
         facts: Arc::default(),
         decoder: decode,
     }
+}
+
+/// [`walbrook_model::MergeCheckpoints`] of a source whose checkpoint has a number for each of its topics.
+pub fn merge_numbers(base: Option<&Checkpoint>, mine: &Checkpoint, theirs: Option<&Checkpoint>) -> Result<Checkpoint> {
+    type Numbers = BTreeMap<String, u64>;
+    let failed = |error: serde_json::Error| Error::bug("numbers").because(error);
+    let read = |checkpoint: Option<&Checkpoint>| -> Result<Numbers> {
+        checkpoint.map_or_else(|| Ok(Numbers::new()), |known| serde_json::from_str(known.as_str()).map_err(failed))
+    };
+    let merged = merge_entries("topic", &read(base)?, &read(Some(mine))?, &read(theirs)?)?;
+    Ok(Checkpoint::new(serde_json::to_string(&merged).map_err(failed)?))
 }
 
 /// A shape of the table `schema.name`.

@@ -1,8 +1,9 @@
 //! Commits: first the tables, side by side, then the checkpoint.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use walbrook_model::{Error, ErrorKind, Result};
+use walbrook_model::{Error, ErrorKind, Result, Seq};
 
 use super::flight::{Done, Flight};
 use super::{Candidate, Due, Run, Setup, Stop};
@@ -43,9 +44,11 @@ impl Setup {
             run.committed_at = Some(Instant::now());
         }
         let spill = run.bytes >= self.fill_bytes();
-        let context = Context {
-            covered: run.control.as_ref().map(|control| control.progress().covered).unwrap_or_default(),
-            logs: serde_json::to_string(&run.logs).map_err(|error| Error::bug("logs").because(error))?,
+        let logs = serde_json::to_string(&run.logs).map_err(|error| Error::bug("logs").because(error))?;
+        let control = run.control.as_ref();
+        let context = |table: &str| Context {
+            covered: control.map(|control| control.covered(table)).unwrap_or_default(),
+            logs: logs.clone(),
             spill,
         };
         let is_due = |table: &Table| {
@@ -59,7 +62,7 @@ impl Setup {
             }
             entry.touched = false;
             match Table::seal(&mut entry.table) {
-                Ok(Some(job)) => flight.add(place, job, context.clone()),
+                Ok(Some(job)) => flight.add(place, job, context(&entry.label)),
                 Ok(None) => {}
                 Err(error) => {
                     run.candidate = None;
@@ -142,16 +145,18 @@ impl Setup {
         Candidate { checkpoint, covered }: Candidate,
         gaps: Vec<(String, TableGap)>,
     ) -> Result<()> {
-        let marks: Vec<_> = run.marks();
-        let (logs, stopped) = (run.logs.clone(), run.stops(false));
-        let control = self.control(&mut run.control).await?;
+        self.control(&mut run.control).await?;
+        let Some(control) = &run.control else { return Err(Error::bug("no control table")) };
         let mut progress = control.progress().clone();
         progress.source = Some(checkpoint.as_str().to_owned());
-        progress.covered = progress.covered.max(covered);
-        progress.tables.extend(marks);
+        // Of tables that others have it says nothing.
+        let own = if control.is_shared() { covered } else { Seq::ZERO };
+        progress.covered = if control.is_shared() { progress.covered } else { progress.covered.max(covered) };
+        run.mark(&mut progress.tables, own);
         progress.gaps.extend(gaps);
-        progress.stopped = stopped;
-        progress.logs = logs;
+        run.note_stops(&mut progress.stopped, control.is_shared());
+        progress.logs = run.logs.clone();
+        let Some(control) = &mut run.control else { return Err(Error::bug("no control table")) };
         if progress != *control.progress() {
             control.write(progress).await?;
         }
@@ -163,21 +168,31 @@ impl Setup {
 
     /// The checkpoint waits for stopped tables: says so beside it.
     async fn record_stops(&self, run: &mut Run) -> Result<()> {
-        let stopped = run.stops(false);
-        let Some(control) = &mut run.control else { return Ok(()) };
-        if control.progress().stopped == stopped {
-            return Ok(());
-        }
+        let Some(control) = &run.control else { return Ok(()) };
         let mut progress = control.progress().clone();
-        progress.stopped = stopped;
+        run.note_stops(&mut progress.stopped, control.is_shared());
+        let Some(control) = run.control.as_mut().filter(|control| control.progress().stopped != progress.stopped)
+        else {
+            return Ok(());
+        };
         control.write(progress).await
     }
 }
 
 impl Run {
-    fn marks(&self) -> Vec<(String, TableMark)> {
+    /// Says how far the tables in hand are, each of which is covered up to `covered`.
+    fn mark(&self, marks: &mut BTreeMap<String, TableMark>, covered: Seq) {
         let open = self.tables.iter().filter_map(|entry| Some((entry, entry.table.as_ref()?.store()?)));
-        open.map(|(entry, store)| (entry.label.clone(), TableMark::of(store))).collect()
+        for (entry, store) in open {
+            let known = marks.get(&entry.label).map(|mark| mark.covered).unwrap_or_default();
+            marks.insert(entry.label.clone(), TableMark::of(store, known.max(covered)));
+        }
+    }
+
+    /// Says which tables the checkpoint waits for. Where they are shared, of those that are not in hand others say it.
+    fn note_stops(&self, stopped: &mut BTreeMap<String, TableGap>, shared: bool) {
+        stopped.retain(|label, _| shared && !self.tables.iter().any(|entry| entry.label == *label));
+        stopped.extend(self.stops::<Vec<_>>(false));
     }
 
     /// Stopped tables, those that have a gap or those that the checkpoint waits for.

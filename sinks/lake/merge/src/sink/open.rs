@@ -12,7 +12,7 @@ use crate::control::{Control, TableGap, TableMark};
 use crate::events;
 use crate::format::LakeName;
 use crate::properties::Owner;
-use crate::store::Store;
+use crate::store::{ATTEMPTS, Store};
 use crate::table::Table;
 
 /// Namespace of the control table where `[sink.lake] namespace` is not set.
@@ -63,7 +63,7 @@ impl Setup {
     }
 
     pub(super) async fn open_control(&self) -> Result<Option<Control>> {
-        Control::open(&*self.catalog, &self.control_name(), &self.pipeline.name).await
+        Control::open(&*self.catalog, &self.control_name(), &self.pipeline.name, self.sharing).await
     }
 
     fn control_name(&self) -> LakeName {
@@ -74,7 +74,8 @@ impl Setup {
     /// The control table, which is created before anything else is.
     pub(super) async fn control<'a>(&self, control: &'a mut Option<Control>) -> Result<&'a mut Control> {
         if control.is_none() {
-            *control = Some(Control::create(&*self.catalog, &self.control_name(), &self.pipeline.name).await?);
+            let (name, pipeline) = (self.control_name(), &self.pipeline.name);
+            *control = Some(Control::create(&*self.catalog, &name, pipeline, self.sharing).await?);
         }
         control.as_mut().ok_or_else(|| Error::bug("no control table"))
     }
@@ -92,10 +93,34 @@ impl Setup {
         Ok(missed.map(|(label, gap)| Error::gap(gap.reason.clone()).on(format!("lake table {label}"))))
     }
 
-    /// See [`super::LakeSink::accept_gap`].
-    pub(super) async fn accept_gap(&self, checkpoint: Option<Checkpoint>, log: Option<(&Lineage, u16)>) -> Result<()> {
+    /// See [`super::LakeSink::accept_gap`] and [`super::LakeSink::go_on_at`].
+    pub(super) async fn accept_gap(
+        &self,
+        seen: Option<&Checkpoint>,
+        checkpoint: Option<Checkpoint>,
+        log: Option<(&Lineage, u16)>,
+    ) -> Result<()> {
+        // Processes that go on meanwhile move what is read here.
+        for _ in 1..ATTEMPTS {
+            match self.accept_gap_once(seen, checkpoint.as_ref(), log).await {
+                Err(error) if self.sharing.is_some() && error.kind() == ErrorKind::Transient => {}
+                accepted => return accepted,
+            }
+        }
+        self.accept_gap_once(seen, checkpoint.as_ref(), log).await
+    }
+
+    async fn accept_gap_once(
+        &self,
+        seen: Option<&Checkpoint>,
+        checkpoint: Option<&Checkpoint>,
+        log: Option<(&Lineage, u16)>,
+    ) -> Result<()> {
         let mut control = self.open_control().await?;
         let control = self.control(&mut control).await?;
+        if control.is_shared() {
+            control.know(seen);
+        }
         let mut progress = control.progress().clone();
         for (label, mark) in std::mem::take(&mut progress.tables) {
             let name = LakeName { namespace: mark.namespace, name: mark.name };
@@ -107,7 +132,7 @@ impl Setup {
                     .on(Error::config(format!("the table has rows of a later generation than {generation}"))
                         .remedy("drop the lake table, or accept the gap with the checkpoint that the lake has")));
             }
-            progress.tables.insert(label, TableMark::of(&store));
+            progress.tables.insert(label, TableMark::of(&store, mark.covered));
         }
         progress.source = checkpoint.map(|checkpoint| checkpoint.as_str().to_owned());
         progress.gaps.clear();
@@ -163,9 +188,13 @@ impl Setup {
                 .on(label)
                 .remedy("give the pipeline another name, or set another [sink.lake] namespace"));
         }
-        let known = run.stores.remove(&label);
+        let mut known = run.stores.remove(&label);
         // Without a checkpoint nobody knows what of the table the log will bring again.
         let orphan = !run.resumed && known.is_none();
+        if let Some(store) = known.as_mut().filter(|_| self.sharing.is_some()) {
+            // It may have been another's until a moment ago, or be thought so.
+            store.reload().await?;
+        }
         let owner = self.owner(self.control(&mut run.control).await?.uuid(), &label);
         let opened = match known {
             Some(store) => Some(store),
@@ -179,10 +208,26 @@ impl Setup {
                         .remedy("drop the lake table, or restore the checkpoint table")));
             }
             Some(store) => store,
-            None => Store::create(&*self.catalog, &name, owner, schema, mode).await?,
+            None => match Store::create(&*self.catalog, &name, owner.clone(), schema, mode).await {
+                // Another process that does not know yet that the table is not its own was first.
+                Err(error) if self.sharing.is_some() => {
+                    Store::open(&*self.catalog, &name, &owner).await?.ok_or(error)?
+                }
+                created => created?,
+            },
         };
         check_mode(&store, mode)?;
-        let table = Table::load(store, mode, schema, seq)?;
+        let commits = store.record().commits;
+        let loaded = match Table::load(store, mode, schema, seq) {
+            // Files may go away while they are read, if somebody else commits.
+            Err(error) if self.sharing.is_some() => {
+                let again = Store::open(&*self.catalog, &name, &owner).await?;
+                let moved = again.filter(|store| store.record().commits != commits).ok_or(error)?;
+                Table::load(moved, mode, schema, seq)
+            }
+            loaded => loaded,
+        };
+        let table = loaded?;
         events::opened(&label, created, table.live_rows(), began.elapsed());
         Ok(table)
     }

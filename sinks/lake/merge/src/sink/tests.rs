@@ -2,5 +2,6 @@
 
 mod harness;
 mod scenarios;
+mod sharing;
 mod simulation;
 mod stops;

@@ -3,6 +3,7 @@
 //! It checks what a real format would rely on: that files are there, that deleted rows only grow, that a graves file is
 //! the one that is named.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use crate::cells::Cells;
 use crate::data_file;
 use crate::format::{Commit, LakeCatalog, LakeName, LiveFile, Outcome, TableFormat, TableState};
 use crate::layout::{LakeField, Layout};
+use crate::properties::Record;
 
 /// What a commit is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Fault {
     CrashAfter,
     /// Another writer is first: it merges nothing, but makes a version.
     Conflict,
+    /// The commit is made, and before that is known another process of the pipeline has made one behind it.
+    Passed,
 }
 
 /// Decides on the fault of each commit, by the table's name and the number of commits tried so far.
@@ -149,9 +153,10 @@ impl LakeCatalog for MemoryCatalog {
     ) -> Result<Box<dyn TableFormat>> {
         let state =
             TableState { uuid: Uuid::new_v4(), snapshot: None, layout: layout.clone(), files: Vec::new(), properties };
-        if self.lock().tables.insert(name.clone(), state).is_some() {
-            return Err(Error::config("the table exists already"));
-        }
+        match self.lock().tables.entry(name.clone()) {
+            Entry::Occupied(_) => return Err(Error::config("the table exists already")),
+            Entry::Vacant(place) => place.insert(state),
+        };
         self.open(name).await?.ok_or_else(|| Error::bug("a table that was just created is gone"))
     }
 }
@@ -195,7 +200,11 @@ impl TableFormat for MemoryTable {
             _ => {}
         }
         let state_folder = inner.root.join("state").join(self.name.to_string());
-        let next = apply(current, commit, &state_folder)?;
+        let mut next = apply(current, commit, &state_folder)?;
+        if let (Some(Fault::Passed), Some(mut record)) = (fault, Record::read(&next.properties)?) {
+            record.commits += 1;
+            next.properties.extend(record.write()?);
+        }
         inner.tables.insert(self.name.clone(), next.clone());
         inner.log.push(self.name.clone());
         if fault == Some(Fault::CrashAfter) {
@@ -247,9 +256,7 @@ fn apply(mut state: TableState, commit: Commit, state_folder: &Path) -> Result<T
     }
     state.layout = commit.layout.unwrap_or(state.layout);
     state.properties.extend(commit.properties);
-    if let Some(crate::properties::Record { graves: Some(graves), .. }) =
-        crate::properties::Record::read(&state.properties)?
-    {
+    if let Some(Record { graves: Some(graves), .. }) = Record::read(&state.properties)? {
         let bytes =
             std::fs::read(state_folder.join(graves.file)).map_err(|error| Error::bug("graves").because(error))?;
         check(crate::upsert::checksum(&bytes) == graves.crc, "another graves file than the one that is named")?;

@@ -98,7 +98,7 @@ impl Sealed {
                 Outcome::Conflict => {
                     done.conflicts += 1;
                     file.iter().map(|(_, path)| path).chain(&graves).for_each(|path| discard(path));
-                    self.catch_up().map_err(|error| self.store().on(error))?;
+                    self.catch_up().await.map_err(|error| self.store().on(error))?;
                 }
             }
         }
@@ -159,7 +159,19 @@ impl Sealed {
     }
 
     /// Another writer's commit is in the table: what we know of it is void.
-    fn catch_up(&mut self) -> Result<()> {
+    async fn catch_up(&mut self) -> Result<()> {
+        for _ in 1..ATTEMPTS {
+            match self.read_again() {
+                // Files may go away while they are read, if the other one commits again.
+                Err(error) if !self.merged.store.reload().await? => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
+        self.read_again()
+    }
+
+    fn read_again(&mut self) -> Result<()> {
         let is_ours = |id: i32| self.layout.fields.iter().any(|field| field.id == id);
         if !self.store().state().layout.fields.iter().all(|field| is_ours(field.id)) {
             return Err(Error::data("another writer changed the columns of the table")
