@@ -1,5 +1,7 @@
 """A pipeline from the topics of a capture into a lake, and the questions that scenarios ask of it."""
 
+import time
+
 from . import lake
 from .daemon import DaemonError
 
@@ -68,6 +70,22 @@ class Merge:
             return ready and all(parts) and sorted(topic for part in parts for topic in part) == sorted(self._topics())
 
         self.world.until(is_shared, "the tables to be shared", timeout)
+
+    def kill_in_snapshot(self):
+        """Kills merge and capture in turn while the capture reads the tables; gives how many kills met that."""
+        capture, met = self.capture.daemon, 0
+        # The first comes at once: later there may be nothing left to read.
+        for daemon, pause in ((self.daemon, 0), (capture, 0.1), (self.daemon, 0.3)):
+            for each in (capture, self.daemon):
+                if not each.running():
+                    each.start()
+            begun = lambda: capture.source_state() in ("snapshot", "streaming")  # noqa: E731
+            self.world.until(begun, "the snapshot to begin", every=0.005)
+            time.sleep(pause)
+            met += capture.source_state() == "snapshot"
+            daemon.kill()
+        capture.kill()
+        return met
 
     def caught_up(self, timeout=120):
         """Waits until the lake must hold all that is committed now, because the merge says so.

@@ -19,7 +19,7 @@ def run(world):
     server.sql(f"INSERT INTO {TABLE} SELECT 1000 + g % 7, g, 0 FROM generate_series(1, {ROWS}) g")
     merge = Merge(world, shop, {f'sink.lake.table."{TABLE}"': {"mode": "append"}})
     churn = Churn(server, world.seed(), features=FEATURES).start()
-    early = kill_early(world, shop, merge)
+    early = merge.kill_in_snapshot()
     follow(shop.daemon, merge.daemon)
     kills = world.rounds()
     rounds = [*[(merge.daemon,)] * kills, *[(shop.daemon,)] * kills, (merge.daemon, shop.daemon)]
@@ -77,19 +77,3 @@ def follow(*daemons):
         daemon.start()
     for daemon in daemons:
         daemon.follows()
-
-
-def kill_early(world, shop, merge):
-    """Kills both in turn while the capture reads the tables; gives how many kills met that."""
-    met = 0
-    for daemon in (merge.daemon, shop.daemon, merge.daemon):
-        for each in (shop.daemon, merge.daemon):
-            if not each.running():
-                each.start()
-        state = shop.daemon.source_state
-        world.until(lambda: state() in ("snapshot", "streaming"), "the snapshot to begin", every=0.01)
-        time.sleep(world.rng.choice([0, 0.1, 0.3]))
-        met += state() == "snapshot"
-        daemon.kill()
-    shop.daemon.kill()
-    return met

@@ -20,7 +20,7 @@ def run(world):
     server.sql("INSERT INTO shop.plain SELECT g, repeat(md5(g::text), 4), 0 FROM generate_series(1, 40000) g")
     features = ("rollbacks", "toast", "key_changes", "reinserts", "swaps")
     churn = Churn(server, world.seed(), pause=0.01, features=features).start()
-    reading = sum(kill_while_reading(world, shop) for _ in range(2))
+    reading = sum(kill_while_reading(world, shop, pause) for pause in (0, 0.1))
     shop.daemon.start().follows()
     world.caught_up(shop.daemon)
     kills, durable = 0, 0
@@ -44,11 +44,11 @@ def run(world):
     )
 
 
-def kill_while_reading(world, shop):
+def kill_while_reading(world, shop, pause):
     """Starts the daemon and kills it in the snapshot; 0 if that was over before it could be."""
     shop.daemon.start()
-    world.until(lambda: shop.daemon.source_state() in ("snapshot", "streaming"), "the snapshot to begin", every=0.01)
-    time.sleep(world.rng.choice([0, 0.05, 0.2]))
+    world.until(lambda: shop.daemon.source_state() in ("snapshot", "streaming"), "the snapshot to begin", every=0.005)
+    time.sleep(pause)
     reading = shop.daemon.source_state() == "snapshot"
     shop.daemon.kill()
     return int(reading)

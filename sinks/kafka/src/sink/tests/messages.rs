@@ -34,6 +34,8 @@ async fn changes_go_where_their_keys_belong_in_order() {
         let key = message.key.as_ref().unwrap();
         assert_eq!(u32::try_from(message.partition).unwrap(), partitioner::of_key(key, 2));
     }
+    // What waits is told with each write, the checkpoint as soon as it is there.
+    sink.write(Batch::heartbeat()).await.unwrap();
     let status = sink.status();
     assert_eq!(status.tables()["public.orders"].messages, 1000);
     assert!(status.checkpoints() >= 1 && status.waiting_messages() == 0, "{status:?}");
