@@ -1,17 +1,23 @@
 //! Gaps as an operator meets them: whether there is one, and what accepting it means.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::sleep;
 use walbrook_config::{Postgres, SnapshotMode};
 use walbrook_model::{Checkpoint, Error, ErrorKind, Lineage, Result};
 
 use crate::catalog::{Catalog, Fault};
 use crate::checkpoint::{AcceptedGap, Phase, Progress};
 use crate::connection::ReplicationConnection;
+use crate::continuity::Slot;
 use crate::source::PostgresSource;
 use crate::sql::quote_ident;
 use crate::{continuity, events, stream};
+
+/// How often, and how far apart, a slot in use is looked at again.
+const ENDING_LOOKS: u32 = 20;
+const ENDING_PAUSE: Duration = Duration::from_millis(100);
 
 /// The gap that a pipeline would stand in which starts at `checkpoint`, if there is one. Nothing is changed at the server.
 ///
@@ -55,6 +61,17 @@ pub struct Accepted {
     pub generation: u16,
 }
 
+/// The slot, in use only if it stays so: who looked at the log a moment ago, ourselves perhaps, is about to end.
+async fn free_slot(connection: &mut ReplicationConnection, name: &str) -> Result<Option<Slot>> {
+    for _ in 0..ENDING_LOOKS {
+        match continuity::slot(connection, name).await? {
+            Some(slot) if slot.active => sleep(ENDING_PAUSE).await,
+            slot => return Ok(slot),
+        }
+    }
+    continuity::slot(connection, name).await
+}
+
 /// Accepts a gap: returns the checkpoint of a new generation, in which every table is read again. The caller writes it
 /// into the sink; until then the pipeline stays in its gap. The old slot is dropped, if it is there and not in use.
 ///
@@ -64,7 +81,7 @@ pub async fn accept_gap(settings: &Postgres, checkpoint: Option<&Checkpoint>, re
     let old = checkpoint.map(Progress::from_checkpoint).transpose()?;
     let mut connection = ReplicationConnection::connect(settings).await?;
     let server = continuity::identify(&mut connection).await?;
-    if let Some(slot) = continuity::slot(&mut connection, &settings.slot).await? {
+    if let Some(slot) = free_slot(&mut connection, &settings.slot).await? {
         let on_slot = |error: Error| error.on(format!("slot {}", settings.slot));
         if slot.active {
             return Err(on_slot(Error::config("the slot is in use")).remedy("stop the walbrook that reads it"));
