@@ -1,6 +1,7 @@
 """A merge is well before there are topics, and two of one pipeline share them: both commit at the same time; one is killed
-and the other takes all; it comes back and they share again; one stands still until the group has thrown it out, and what it
-writes when it wakes is refused. The lake is what the source is, and nobody began again for another reason than that."""
+and the other takes all; it comes back and they share again; one stands still until the group has thrown it out, and
+ends its run when it wakes, refused or told so by the group. The lake is what the source is, and nobody began again for
+another reason than that. (That a late write is always refused, the sink's own tests show.)"""
 
 import re
 import signal

@@ -7,7 +7,7 @@
 //! exported does it take every transaction for such a one), and keeps a view that was made before such a transaction ended
 //! (`SnapBuildFindSnapshot`, `SnapBuildCommitTxn`). Rows that follow are decoded as if the change had never been, until
 //! another one is noted: with the columns from before it, or, after a `TRUNCATE`, not at all (`could not map filenode`, for
-//! ever). Versions 15 to 18 do so. A slot beside which the catalog changed is therefore dropped and made again.
+//! ever). Versions 15 and 18 were seen to. A slot beside which the catalog changed is therefore dropped and made again.
 
 use std::time::Duration;
 
