@@ -27,6 +27,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from .classes import BROKER
+
 # Answers within this time, in seconds, or the cluster is not well.
 PATIENCE = 20
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
@@ -183,7 +185,9 @@ class Broker(Cluster):
         folder.mkdir(parents=True)
         home = Path(os.environ["WALBROOK_KAFKA"])
         shutil.copytree(home / "formatted", folder / "data")
-        self._libraries = home / "libs"
+        # An archive of classes is for one order of these.
+        self._libraries = ":".join(sorted(str(jar) for jar in (home / "libs").glob("*.jar")))
+        self.java = [*JAVA, *BROKER.reading()]
         ports = {
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
@@ -247,7 +251,7 @@ class Broker(Cluster):
         """Starts it and waits until it takes requests."""
         with open(self.log, "ab") as log:
             logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-            command = [*JAVA, logging, "-cp", f"{self._libraries}/*", "kafka.Kafka", self._file]
+            command = [*self.java, logging, "-cp", self._libraries, "kafka.Kafka", self._file]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + timeout
         while not self._answers():
