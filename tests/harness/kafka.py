@@ -149,6 +149,11 @@ class Cluster:
         finally:
             consumer.close()
 
+    def leaders(self, topic):
+        """The node that leads each partition."""
+        partitions = self.admin.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
+        return [partitions[number].leader for number in sorted(partitions)]
+
     @staticmethod
     def _end_of(consumer, partition):
         deadline = time.monotonic() + PATIENCE
@@ -303,6 +308,10 @@ class Broker(Cluster):
     def thaw(self):
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
+
+    def bytes_of(self, topic, partition):
+        """How much it has of a partition on its disk, which one can see of a node that stands still, too."""
+        return sum(file.stat().st_size for file in (self.folder / "data" / f"{topic}-{partition}").glob("*.log"))
 
     def tail(self, lines=20):
         """The last lines of the broker's log."""

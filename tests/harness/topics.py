@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from . import source_digest
-from .messages import PARTITIONS, TOMBSTONE, Decoder, MessageError, Raw
+from .messages import PARTITIONS, SEQ, TOMBSTONE, Decoder, MessageError, Raw
 from .tables import Table, difference
 
 SNAPSHOT_END = "snapshot_end"
@@ -259,6 +259,25 @@ def compare(server, cluster, schemas, form, tables, partitions=None):
     if problems:
         raise TopicsError("source and topics differ\n" + "\n".join(problems))
     return rows, messages
+
+
+def repeated(cluster, form, table, ends, through):
+    """How many messages behind `ends` are older than what lies before. They must be there already, and be newer than
+    `through`: what a record covers is not sent again by whoever begins at it."""
+    messages = [(message, int(message.header(SEQ))) for message in read(cluster, form.topic(table))]
+    before = defaultdict(set)
+    for message, token in messages:
+        if message.offset < ends[message.partition]:
+            before[message.partition].add(token)
+    found = [
+        (message.partition, token)
+        for message, token in messages
+        if message.offset >= ends[message.partition] and token <= max(before[message.partition], default=0)
+    ]
+    wrong = [f"{token} in partition {at}" for at, token in found if token <= through or token not in before[at]]
+    if wrong:
+        raise TopicsError(f"{table}: not repeats of what lies behind {through}: {wrong[:5]}")
+    return len(found)
 
 
 def checkpoint(cluster, topic, pipeline):
