@@ -33,6 +33,9 @@ FEATURES = (
     "toast",
     "bulk",
 )
+# Between the transactions of a session while nobody waits for any, in seconds on average: load enough to meet, without
+# most of the machine's time going into changes that no scenario asks for.
+IDLE_PAUSE = 0.05
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 # What an application meets as well: a lock not given, a deadlock, a key taken, a deferred check pending.
 REFUSED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, errors.ObjectInUse)
@@ -47,11 +50,11 @@ class Churn:
         drawn = {feature for feature in FEATURES if rng.random() < 0.7}
         self.features = drawn if features is None else set(features)
         print(f"churn: features {' '.join(sorted(self.features))}", flush=True)
-        self.stopping = threading.Event()
+        self.stopping, self.wanted = threading.Event(), threading.Event()
         self.errors = []
         seeds = [rng.getrandbits(64) for _ in range(sessions)]
         self.sessions = [
-            Session(server, database, number, seed, self.features, keys, pause, self.stopping)
+            Session(server, database, number, seed, self.features, keys, pause, self.stopping, self.wanted)
             for number, seed in enumerate(seeds)
         ]
         self.threads = []
@@ -73,12 +76,16 @@ class Churn:
         return sum(session.committed for session in self.sessions)
 
     def wait_for(self, transactions, timeout=120):
-        """Waits until so many more transactions have committed."""
+        """Waits until so many more transactions have committed; meanwhile they come at the full pace."""
         goal, deadline = self.transactions() + transactions, time.monotonic() + timeout
-        while self.transactions() < goal and not self.errors:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"churn made {self.transactions()} transactions, waited for {goal}")
-            time.sleep(0.01)
+        self.wanted.set()
+        try:
+            while self.transactions() < goal and not self.errors:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"churn made {self.transactions()} transactions, waited for {goal}")
+                time.sleep(0.01)
+        finally:
+            self.wanted.clear()
         self._raise()
 
     @contextlib.contextmanager
@@ -116,9 +123,10 @@ class Churn:
 class Session:
     """One client that works through random transactions."""
 
-    def __init__(self, server, database, number, seed, features, keys, pause, stopping):
+    def __init__(self, server, database, number, seed, features, keys, pause, stopping, wanted):
         self.server, self.database, self.number = server, database, number
-        self.seed, self.features, self.keys, self.pause, self.stopping = seed, features, keys, pause, stopping
+        self.seed, self.features, self.keys = seed, features, keys
+        self.pause, self.stopping, self.wanted = pause, stopping, wanted
         self.rng = random.Random(seed)
         self.connection = None
         self.next = 0
@@ -138,7 +146,8 @@ class Session:
                 # The server restarts; whether the last commit came through, the source itself will say.
                 self.connection = None
                 self.stopping.wait(0.2)
-            self.stopping.wait(self.rng.expovariate(1 / self.pause))
+            pause = self.pause if self.wanted.is_set() else max(self.pause, IDLE_PAUSE)
+            self.stopping.wait(self.rng.expovariate(1 / pause))
 
     def has(self, feature, chance):
         """Always draws, so that a seed means the same whatever features are on."""
