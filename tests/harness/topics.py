@@ -233,22 +233,21 @@ class Checked:
         return Table(tuple(columns), tuple(key), [tuple(row.get(column) for column in columns) for row in live])
 
 
-def check(cluster, schemas, form, table, partitions=None, settled=True):
-    """Reads and checks the topic of one table, of which a pipeline uses the first `partitions`; without, all."""
+def check(cluster, schemas, form, table, settled=True):
+    """Reads and checks the topic of one table."""
     topic = form.topic(table)
-    found = cluster.topics().get(topic)
-    if found is None:
+    partitions = cluster.topics().get(topic)
+    if partitions is None:
         raise TopicsError(f"there is no topic {topic}")
-    return Checked(
-        read(cluster, topic, settled=settled), table, partitions or found, Decoder(form.format, schemas), form
-    )
+    return Checked(read(cluster, topic, settled=settled), table, partitions, Decoder(form.format, schemas), form)
 
 
-def compare(server, cluster, schemas, form, tables, partitions=None):
-    """Compares what the topics amount to with every table; gives rows and messages. The pipeline must be at rest."""
+def compare(server, tables, look):
+    """Compares what the topics amount to with every table; gives rows and messages. The pipeline must be at rest.
+    `look` gives the topic of a table, read and checked."""
     problems, rows, messages = [], 0, 0
     for table, source in source_digest.read_all(server, tables).items():
-        checked = check(cluster, schemas, form, table, partitions)
+        checked = look(table)
         state = checked.state(source.columns, source.key)
         if not checked.ends:
             checked.faults.append("no slice of a snapshot has ended")
