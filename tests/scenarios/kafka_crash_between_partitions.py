@@ -11,7 +11,7 @@ from harness.messages import SEQ
 from harness.topics import Form
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 80
 HELD = 2  # the node that stands still
 TOUCHED = ("shop.plain", "shop.pair", "shop.full")
 ROWS = """BEGIN;
