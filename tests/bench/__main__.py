@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.harness import server
 
-from . import freshness, kafka, latency, merge, snapshot, streaming, topics
+from . import freshness, kafka, latency, merge, outage, snapshot, streaming, topics
 from .world import BenchWorld
 
 BENCHES = {
@@ -21,6 +21,7 @@ BENCHES = {
     "singles": kafka.singles,
     "topics": topics.run,
     "latency": latency.run,
+    "outage": outage.run,
 }
 
 

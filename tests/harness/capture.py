@@ -50,6 +50,7 @@ class Capture:
         for section, values in (options or {}).items():
             (sink if section.startswith("sink.") else self._options).setdefault(section, {}).update(values)
         self._sink = sink
+        self._looks = {}
         self.daemon = world.daemon(server, tables, name, self._options, sink=sink)
 
     def publish(self):
@@ -68,7 +69,7 @@ class Capture:
 
     def compare(self):
         """Compares every topic with its table."""
-        return topics.compare(self.server, self.cluster, self.schemas, self.form, self.tables)
+        return topics.compare(self.server, self.tables, self._look)
 
     def acknowledged_is_durable(self, churn):
         """The daemon being dead: all churn transactions below the acknowledged position are in the topics. It must have
@@ -88,8 +89,15 @@ class Capture:
         return len(expected)
 
     def checked(self, table):
-        """The topic of one table, read and checked."""
-        return topics.check(self.cluster, self.schemas, self.form, table)
+        """The topic of one table, read and checked; anew only if there are more messages than at the last look."""
+        ends, checked = self._looks.get(table, (None, None))
+        return checked if ends == self.cluster.ends(self.form.topic(table)) else self._look(table)
+
+    def _look(self, table):
+        ends = self.cluster.ends(self.form.topic(table))
+        checked = topics.check(self.cluster, self.schemas, self.form, table)
+        self._looks[table] = ends, checked
+        return checked
 
     def checkpoint(self):
         """What it has written last into the topic of checkpoints; every topic must hold what that says."""

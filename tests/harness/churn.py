@@ -33,6 +33,11 @@ FEATURES = (
     "toast",
     "bulk",
 )
+# Between the transactions of a session while nobody waits for any, in seconds on average: load enough to meet, without
+# most of the machine's time going into changes that no scenario asks for.
+IDLE_PAUSE = 0.1
+# How long they go on at full pace after a wait, for what the scenario does next under load.
+LINGER = 0.3
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 # What an application meets as well: a lock not given, a deadlock, a key taken, a deferred check pending.
 REFUSED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, errors.ObjectInUse)
@@ -47,11 +52,11 @@ class Churn:
         drawn = {feature for feature in FEATURES if rng.random() < 0.7}
         self.features = drawn if features is None else set(features)
         print(f"churn: features {' '.join(sorted(self.features))}", flush=True)
-        self.stopping = threading.Event()
+        self.stopping, self.pace = threading.Event(), Pace(pause)
         self.errors = []
         seeds = [rng.getrandbits(64) for _ in range(sessions)]
         self.sessions = [
-            Session(server, database, number, seed, self.features, keys, pause, self.stopping)
+            Session(server, database, number, seed, self.features, keys, self.pace, self.stopping)
             for number, seed in enumerate(seeds)
         ]
         self.threads = []
@@ -73,11 +78,12 @@ class Churn:
         return sum(session.committed for session in self.sessions)
 
     def wait_for(self, transactions, timeout=120):
-        """Waits until so many more transactions have committed."""
+        """Waits until so many more transactions have committed; meanwhile they come at full pace."""
         goal, deadline = self.transactions() + transactions, time.monotonic() + timeout
         while self.transactions() < goal and not self.errors:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"churn made {self.transactions()} transactions, waited for {goal}")
+            self.pace.hurry()
             time.sleep(0.01)
         self._raise()
 
@@ -113,12 +119,27 @@ class Churn:
         }
 
 
+class Pace:
+    """How fast the sessions of a churn go: `pause` seconds between two transactions on average, more when none is wanted."""
+
+    def __init__(self, pause):
+        self._pause, self._until = pause, 0
+
+    def hurry(self):
+        """Transactions are wanted now, and a little longer."""
+        self._until = time.monotonic() + LINGER
+
+    def pause(self):
+        """The pause on average, now."""
+        return self._pause if time.monotonic() < self._until else max(self._pause, IDLE_PAUSE)
+
+
 class Session:
     """One client that works through random transactions."""
 
-    def __init__(self, server, database, number, seed, features, keys, pause, stopping):
+    def __init__(self, server, database, number, seed, features, keys, pace, stopping):
         self.server, self.database, self.number = server, database, number
-        self.seed, self.features, self.keys, self.pause, self.stopping = seed, features, keys, pause, stopping
+        self.seed, self.features, self.keys, self.pace, self.stopping = seed, features, keys, pace, stopping
         self.rng = random.Random(seed)
         self.connection = None
         self.next = 0
@@ -138,7 +159,7 @@ class Session:
                 # The server restarts; whether the last commit came through, the source itself will say.
                 self.connection = None
                 self.stopping.wait(0.2)
-            self.stopping.wait(self.rng.expovariate(1 / self.pause))
+            self.stopping.wait(self.rng.expovariate(1 / self.pace.pause()))
 
     def has(self, feature, chance):
         """Always draws, so that a seed means the same whatever features are on."""

@@ -27,6 +27,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from .classes import BROKER
+
 # Answers within this time, in seconds, or the cluster is not well.
 PATIENCE = 20
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
@@ -147,6 +149,11 @@ class Cluster:
         finally:
             consumer.close()
 
+    def leaders(self, topic):
+        """The node that leads each partition."""
+        partitions = self.admin.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
+        return [partitions[number].leader for number in sorted(partitions)]
+
     @staticmethod
     def _end_of(consumer, partition):
         deadline = time.monotonic() + PATIENCE
@@ -183,7 +190,9 @@ class Broker(Cluster):
         folder.mkdir(parents=True)
         home = Path(os.environ["WALBROOK_KAFKA"])
         shutil.copytree(home / "formatted", folder / "data")
-        self._libraries = home / "libs"
+        # An archive of classes is for one order of these.
+        self._libraries = ":".join(sorted(str(jar) for jar in (home / "libs").glob("*.jar")))
+        self.java = [*JAVA, *BROKER.reading()]
         ports = {
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
@@ -247,7 +256,7 @@ class Broker(Cluster):
         """Starts it and waits until it takes requests."""
         with open(self.log, "ab") as log:
             logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-            command = [*JAVA, logging, "-cp", f"{self._libraries}/*", "kafka.Kafka", self._file]
+            command = [*self.java, logging, "-cp", self._libraries, "kafka.Kafka", self._file]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + timeout
         while not self._answers():
@@ -299,6 +308,10 @@ class Broker(Cluster):
     def thaw(self):
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
+
+    def bytes_of(self, topic, partition):
+        """How much it has of a partition on its disk, which one can see of a node that stands still, too."""
+        return sum(file.stat().st_size for file in (self.folder / "data" / f"{topic}-{partition}").glob("*.log"))
 
     def tail(self, lines=20):
         """The last lines of the broker's log."""

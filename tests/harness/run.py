@@ -136,7 +136,7 @@ def report(case, passed, seconds, output):
 def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--jobs", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--long", action="store_true", help="repeat what only chance brings about 50 times, not 5")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("WALBROOK_TEST_SEED") or time.time()))
     parser.add_argument("--versions", default="15,18")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from . import source_digest
-from .messages import PARTITIONS, TOMBSTONE, Decoder, MessageError, Raw
+from .messages import PARTITIONS, SEQ, TOMBSTONE, Decoder, MessageError, Raw
 from .tables import Table, difference
 
 SNAPSHOT_END = "snapshot_end"
@@ -233,22 +233,21 @@ class Checked:
         return Table(tuple(columns), tuple(key), [tuple(row.get(column) for column in columns) for row in live])
 
 
-def check(cluster, schemas, form, table, partitions=None, settled=True):
-    """Reads and checks the topic of one table, of which a pipeline uses the first `partitions`; without, all."""
+def check(cluster, schemas, form, table, settled=True):
+    """Reads and checks the topic of one table."""
     topic = form.topic(table)
-    found = cluster.topics().get(topic)
-    if found is None:
+    partitions = cluster.topics().get(topic)
+    if partitions is None:
         raise TopicsError(f"there is no topic {topic}")
-    return Checked(
-        read(cluster, topic, settled=settled), table, partitions or found, Decoder(form.format, schemas), form
-    )
+    return Checked(read(cluster, topic, settled=settled), table, partitions, Decoder(form.format, schemas), form)
 
 
-def compare(server, cluster, schemas, form, tables, partitions=None):
-    """Compares what the topics amount to with every table; gives rows and messages. The pipeline must be at rest."""
+def compare(server, tables, look):
+    """Compares what the topics amount to with every table; gives rows and messages. The pipeline must be at rest.
+    `look` gives the topic of a table, read and checked."""
     problems, rows, messages = [], 0, 0
     for table, source in source_digest.read_all(server, tables).items():
-        checked = check(cluster, schemas, form, table, partitions)
+        checked = look(table)
         state = checked.state(source.columns, source.key)
         if not checked.ends:
             checked.faults.append("no slice of a snapshot has ended")
@@ -259,6 +258,25 @@ def compare(server, cluster, schemas, form, tables, partitions=None):
     if problems:
         raise TopicsError("source and topics differ\n" + "\n".join(problems))
     return rows, messages
+
+
+def repeated(cluster, form, table, ends, through):
+    """How many messages behind `ends` are older than what lies before. They must be there already, and be newer than
+    `through`: what a record covers is not sent again by whoever begins at it."""
+    messages = [(message, int(message.header(SEQ))) for message in read(cluster, form.topic(table))]
+    before = defaultdict(set)
+    for message, token in messages:
+        if message.offset < ends[message.partition]:
+            before[message.partition].add(token)
+    found = [
+        (message.partition, token)
+        for message, token in messages
+        if message.offset >= ends[message.partition] and token <= max(before[message.partition], default=0)
+    ]
+    wrong = [f"{token} in partition {at}" for at, token in found if token <= through or token not in before[at]]
+    if wrong:
+        raise TopicsError(f"{table}: not repeats of what lies behind {through}: {wrong[:5]}")
+    return len(found)
 
 
 def checkpoint(cluster, topic, pipeline):

@@ -4,7 +4,7 @@ difference that no log carries."""
 from harness.churn import FEATURES, Churn
 
 VERSIONS = (15, 18)
-SECONDS = 45
+SECONDS = 90
 
 
 def run(world):

@@ -12,7 +12,7 @@ from harness import schema
 
 from .commits_back_to_back import record_at
 
-SECONDS = 60
+SECONDS = 20
 WRITERS = 6
 TABLES = ("shop.plain", "shop.marker", "shop.fence")
 

@@ -7,7 +7,7 @@ from harness import capture
 from harness.churn import Churn
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 70
 
 
 def run(world):

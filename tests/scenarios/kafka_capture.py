@@ -7,7 +7,7 @@ from harness.churn import FEATURES, Churn
 from harness.topics import Form
 
 KAFKA = True
-SECONDS = 70
+SECONDS = 45
 # Debezium's own decimals cannot be NaN or infinite.
 TEXT_DECIMALS = {"sink.kafka": {"decimal": "string"}}
 NARROW = tuple(table for table in schema.TABLES if table != "shop.wide")

@@ -15,7 +15,7 @@ from harness.lake import LakeError
 from harness.merge import Merge
 
 KAFKA = True
-SECONDS = 90
+SECONDS = 100
 LETTER = "walbrook.letter"
 NOBODY_HAS = (2_000_000_000).to_bytes(4, "big")
 

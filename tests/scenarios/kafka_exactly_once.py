@@ -8,7 +8,7 @@ from harness.churn import Churn
 from harness.topics import Form
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 70
 
 
 def run(world):

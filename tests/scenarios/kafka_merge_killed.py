@@ -8,7 +8,7 @@ from harness.churn import FEATURES, Churn
 from harness.merge import Merge
 
 KAFKA = True
-SECONDS = 90
+SECONDS = 80
 
 
 def run(world):

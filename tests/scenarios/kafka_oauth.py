@@ -11,7 +11,7 @@ from harness.merge import Merge
 from harness.tokens import TokenEndpoint
 
 KAFKA = True
-SECONDS = 75
+SECONDS = 70
 CONFIG = 78
 CLIENT = "walbrook"
 LIFE = 10

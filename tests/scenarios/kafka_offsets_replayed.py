@@ -10,7 +10,7 @@ from harness.kafka import PATIENCE
 from harness.merge import Merge
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 35
 
 
 def run(world):

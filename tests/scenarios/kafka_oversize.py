@@ -13,7 +13,7 @@ from harness.merge import Merge
 from harness.topics import Form
 
 KAFKA = True
-SECONDS = 90
+SECONDS = 45
 LARGEST = 100_000
 # More than a topic takes that is made for messages of that size.
 LARGE = 300_000

@@ -9,7 +9,7 @@ from harness.kafka import PATIENCE
 from harness.merge import Merge
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 35
 PARTITIONS = 4
 
 

@@ -205,7 +205,7 @@ class Writer:
                 self.produce(producer, form.topic(TABLE), message)
             producer.flush()
             ends()
-        return topics.compare(server, self.cluster, self.schemas, form, [TABLE])
+        return topics.compare(server, [TABLE], lambda table: topics.check(self.cluster, self.schemas, form, table))
 
     def produce(self, producer, topic, message):
         headers = [("walbrook.lineage", "pg:1:1"), *message.headers]

@@ -9,7 +9,7 @@ from harness.merge import Merge
 from harness.topics import Form
 
 KAFKA = True
-SECONDS = 90
+SECONDS = 45
 VERSIONS = (15, 18)
 
 

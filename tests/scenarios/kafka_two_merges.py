@@ -11,7 +11,7 @@ from harness.churn import FEATURES, Churn
 from harness.merge import Merge
 
 KAFKA = True
-SECONDS = 60
+SECONDS = 50
 REFUSED = "another process of this pipeline"
 REASONS = ("assignment changed", REFUSED)
 # Topics that appear, joins, a kill, a return, a worker that is thrown out and comes back, each with a rebalance or two.

@@ -9,7 +9,7 @@ import time
 
 from harness.churn import Churn
 
-SECONDS = 70
+SECONDS = 15
 KINDS = {
     "data file": lambda name: name.endswith(".parquet"),
     "deletion vector": lambda name: name.endswith(".puffin"),

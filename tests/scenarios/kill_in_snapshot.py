@@ -8,7 +8,7 @@ import time
 from harness import schema
 from harness.churn import Churn
 
-SECONDS = 90
+SECONDS = 30
 
 
 def run(world):

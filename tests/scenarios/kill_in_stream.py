@@ -8,7 +8,7 @@ import time
 
 from harness.churn import Churn
 
-SECONDS = 60
+SECONDS = 25
 
 
 def run(world):

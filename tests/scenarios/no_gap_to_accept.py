@@ -1,7 +1,7 @@
 """`walbrook gap accept` without a gap is refused and changes nothing: while the first snapshot is read, while the daemon
 streams, and while it is down, also after a kill that left transactions unacknowledged."""
 
-SECONDS = 40
+SECONDS = 50
 
 
 def run(world):
@@ -13,7 +13,7 @@ def run(world):
     refused(daemon)
     assert server.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{daemon.slot}'") == 1
     daemon.follows()
-    world.agree(daemon)
+    world.caught_up(daemon)
     refused(daemon)
     server.sql("UPDATE shop.plain SET n = 1 WHERE id <= 5000")
     daemon.kill()

@@ -5,7 +5,7 @@ import time
 from harness.churn import Churn
 
 VERSIONS = (15, 18)
-SECONDS = 60
+SECONDS = 25
 
 
 def run(world):

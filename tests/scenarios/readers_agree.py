@@ -4,7 +4,7 @@ source holds, by count and by a digest that knows no order."""
 from harness import readers
 from harness.churn import FEATURES, Churn
 
-SECONDS = 120
+SECONDS = 100
 
 
 def run(world):
