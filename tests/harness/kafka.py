@@ -173,8 +173,9 @@ class Broker(Cluster):
     """A cluster of one node, or a further `node` of the cluster with that port of the controller; its data folder outlives
     the process."""
 
-    def __init__(self, folder, port, controller_port, settings=None, node=1):
+    def __init__(self, folder, port, controller_port, settings=None, node=1, java=JAVA):
         super().__init__(f"127.0.0.1:{port}")
+        self._java = java
         self.folder = folder
         self.controller_port = controller_port
         self.log = folder / "log"
@@ -247,7 +248,7 @@ class Broker(Cluster):
         """Starts it and waits until it takes requests."""
         with open(self.log, "ab") as log:
             logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-            command = [*JAVA, logging, "-cp", f"{self._libraries}/*", "kafka.Kafka", self._file]
+            command = [*self._java, logging, "-cp", f"{self._libraries}/*", "kafka.Kafka", self._file]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + timeout
         while not self._answers():
