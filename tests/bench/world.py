@@ -22,7 +22,10 @@ class BenchDaemon(Daemon):
 
 
 class BenchWorld(World):
-    """A world without the default schema."""
+    """A world without the default schema, and with brokers as one runs them: those of scenarios are made to start soon, and
+    their code stays the slower for it."""
+
+    BROKER_JAVA = ("java", "-Xms1g", "-Xmx1g")
 
     def daemon(self, server, tables, name="bench", options=None, **ends):
         folder = self.folder / f"daemon{len(self._daemons)}"

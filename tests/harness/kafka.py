@@ -180,7 +180,7 @@ class Broker(Cluster):
     """A cluster of one node, or a further `node` of the cluster with that port of the controller; its data folder outlives
     the process."""
 
-    def __init__(self, folder, port, controller_port, settings=None, node=1):
+    def __init__(self, folder, port, controller_port, settings=None, node=1, java=JAVA):
         super().__init__(f"127.0.0.1:{port}")
         self.folder = folder
         self.controller_port = controller_port
@@ -192,7 +192,7 @@ class Broker(Cluster):
         shutil.copytree(home / "formatted", folder / "data")
         # An archive of classes is for one order of these.
         self._libraries = ":".join(sorted(str(jar) for jar in (home / "libs").glob("*.jar")))
-        self.java = [*JAVA, *BROKER.reading()]
+        self.java = [*java, *BROKER.reading()]
         ports = {
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",

@@ -6,13 +6,16 @@ import time
 
 from . import lake, schema
 from .daemon import PASSWORD, Daemon, DaemonError
-from .kafka import Broker
+from .kafka import JAVA, Broker
 from .registry import Registry
 from .server import Server, is_free, lsn
 
 
 class World:
     """Everything that a scenario starts; `close` ends all of it and looks for leaks."""
+
+    # What brokers of its own run in.
+    BROKER_JAVA = JAVA
 
     def __init__(self, version, folder, seed, ports, template, long=False):
         self.version = version
@@ -65,7 +68,8 @@ class World:
 
     def _broker(self, controller_port, settings, **node):
         settings = {"broker.heartbeat.interval.ms": 500, "broker.session.timeout.ms": 5000} | (settings or {})
-        broker = Broker(self.folder / f"broker{len(self._others)}", self.port(), controller_port, settings, **node)
+        folder = self.folder / f"broker{len(self._others)}"
+        broker = Broker(folder, self.port(), controller_port, settings, java=self.BROKER_JAVA, **node)
         self._others.append(broker)
         return broker
 

@@ -24,6 +24,7 @@ use walbrook_model::{Batch, Change, Error, ErrorKind, Result, Seq, TableSchema, 
 use crate::assemble::{Assembler, Boundary, Cut, Limits, Step};
 use crate::catalog::{Catalog, Fault, Found};
 use crate::checkpoint::{Progress, TablesJson};
+use crate::connection::error::sqlstate;
 use crate::connection::{Frame, ReplicationConnection, ReplicationStream};
 use crate::continuity::{self, gap};
 use crate::events;
@@ -113,11 +114,17 @@ pub(crate) async fn run(context: &Context, catalog: &mut Catalog, handed: &mut P
 pub(crate) async fn prove(settings: &Postgres, handed: &Progress) -> Result<()> {
     for _ in 1..PROOF_ATTEMPTS {
         match prove_once(settings, handed).await {
-            Err(error) if is_internal(&error) => sleep(PROOF_PAUSE).await,
+            // In use: a walbrook began to stream since the slot was looked at. The next look sees it.
+            Err(error) if is_internal(&error) || is_in_use(&error) => sleep(PROOF_PAUSE).await,
             proven => return proven,
         }
     }
     prove_once(settings, handed).await.map_err(|error| if is_internal(&error) { undecodable(&error) } else { error })
+}
+
+/// Whether the server says that another connection has the slot (`object_in_use`).
+fn is_in_use(error: &Error) -> bool {
+    sqlstate(error) == Some("55006")
 }
 
 async fn prove_once(settings: &Postgres, handed: &Progress) -> Result<()> {

@@ -13,6 +13,7 @@ mod faults;
 mod journal;
 mod keeper;
 mod ledger;
+mod outlets;
 mod partitioner;
 mod preflight;
 mod producer;

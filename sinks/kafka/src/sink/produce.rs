@@ -72,6 +72,8 @@ impl Setup {
         if let (Some(topic), Some(version)) = (&entry.topic, entry.versions.get(&change.schema)) {
             return Ok((topic.clone(), version));
         }
+        // Schemas and topics may take their time.
+        run.producer.pour().map_err(Fault::All)?;
         let envelope = TableEnvelope::new(&self.settings.envelope, &self.settings.info, &change.schema);
         let version = run.schemas.version(envelope.map_err(Fault::Table)?).await;
         self.status.set_registry(run.schemas.status());
