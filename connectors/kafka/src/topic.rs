@@ -13,7 +13,7 @@ use walbrook_model::{Change, Error, ErrorKind, Lineage, Op, Result, Seq, TableId
 
 use crate::arena::Arena;
 use crate::hold::{Hold, InSlices, Place};
-use crate::letters::{Letters, oversize, reason_of, standing_alone};
+use crate::letters::{Letters, oversize, reason_of, standing_alone, storable};
 use crate::logs::Logs;
 use crate::merge::Merge;
 use crate::positions::{Position, SchemaIds, Seen, TopicPositions};
@@ -290,6 +290,8 @@ impl Topic {
         let read =
             read(&mut self.readers, lookup, arena, schemas, raw).map_err(|error| (reason_of(raw, &error), error));
         let read = read.and_then(|decoded| let_in(decoded, logs).map_err(|error| (Reason::Bytes, error)));
+        // Without letters the sink finds it out, and stops the table as well.
+        let read = if self.letters_max > 0 { read.and_then(storable) } else { read };
         match read.and_then(|decoded| standing_alone(&self.letters, raw, answers, decoded)) {
             Ok(decoded) if self.is_too_late(answers, raw, &decoded) => self.leave_out(raw, too_late()),
             Ok(decoded) => self.hand_over(raw, answers, decoded, hand_over),
@@ -325,7 +327,7 @@ impl Topic {
         self.waits = None;
         self.went_past(raw);
         if !self.letters.is_empty() {
-            self.answered(answers, raw, change_in(&decoded).map(|change| change.seq));
+            self.answered(answers, raw, decoded.change().map(|change| change.seq));
         }
         match self.judge(raw.partition, decoded) {
             Some((change, lineage)) => {
@@ -399,13 +401,6 @@ fn read(
     }
     let (key, value) = (raw.key.map(|key| arena.copy(key)), raw.value.map(|value| arena.copy(value)));
     readers.read(lookup, schemas, key, value, headers)
-}
-
-fn change_in(decoded: &Decoded) -> Option<&Change> {
-    match decoded {
-        Decoded::Change(change, _) | Decoded::Tombstone(change, _) | Decoded::SnapshotEnd(change, ..) => Some(change),
-        Decoded::Nothing => None,
-    }
 }
 
 fn let_in(decoded: Decoded, logs: &Logs) -> Result<Decoded> {

@@ -1,9 +1,9 @@
-//! Why a message is a letter: it cannot be read, it stands for one that was too large, or it builds on a letter.
+//! Why a message is a letter: it cannot be read or stored, it stands for one that was too large, or it builds on a letter.
 
 use walbrook_envelope::Decoded;
 use walbrook_envelope::headers::{NEW_KEY, OLD_KEY};
 use walbrook_letters::{Answers, OVERSIZE, OVERSIZE_BYTES, OVERSIZE_FILE, OVERSIZE_TOPIC, Reason};
-use walbrook_model::{Error, Op, Result, Row};
+use walbrook_model::{Change, Error, Op, Result, Row};
 
 use super::{Base, Letters, checksum};
 use crate::raw::Raw;
@@ -35,6 +35,13 @@ pub(crate) fn reason_of(raw: &Raw<'_>, error: &Error) -> Reason {
     } else {
         Reason::Bytes
     }
+}
+
+/// Whether a table can store what the message says. A message is taken apart without looking into its cells; the sink does
+/// that, when the message's position may be in a checkpoint already.
+pub(crate) fn storable(decoded: Decoded) -> Result<Decoded, (Reason, Error)> {
+    let checked = decoded.change().map_or(Ok(()), Change::check);
+    checked.map(|()| decoded).map_err(|error| (Reason::Value, error))
 }
 
 /// Whether a message means the same without the letters that are open.

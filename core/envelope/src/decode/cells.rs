@@ -127,7 +127,7 @@ fn read<'a, I: Input<'a>>(form: u8, ty: &ColumnType, input: &mut I) -> Result<Va
         _ if is(form, Form::Map) => Value::Text(hstore::text_of(&input.map()?).into()),
         // Of a zone or of none: the column says.
         _ if is(form, Form::Micros) => match (ty, input.int()?) {
-            (_, i64::MIN) => return Err(malformed()),
+            (_, i64::MIN) => return Err(beyond_time()),
             (ColumnType::TimestampTz, micros) => Value::TimestampTz(micros),
             (_, micros) => Value::Timestamp(micros),
         },
@@ -142,13 +142,15 @@ fn temporal<'a, I: Input<'a>>(form: u8, input: &mut I) -> Result<Value<'a>> {
     const fn is(form: u8, wanted: Form) -> bool {
         form == wanted as u8
     }
-    let times = |number: i64, unit: i64| number.checked_mul(unit).ok_or_else(malformed);
+    let times = |number: i64, unit: i64| number.checked_mul(unit).ok_or_else(beyond_time);
     Ok(match form {
-        _ if is(form, Form::Days) => Value::Date(i32::try_from(input.int()?).map_err(|_| malformed())?),
+        _ if is(form, Form::Days) => Value::Date(i32::try_from(input.int()?).map_err(|_| beyond_time())?),
         _ if is(form, Form::DateText) => Value::Date(match &*input.text()? {
             "infinity" => i32::MAX,
             "-infinity" => -i32::MAX,
-            text => parsed(calendar::parse_date(text)).and_then(|days| i32::try_from(days).map_err(|_| malformed()))?,
+            text => {
+                parsed(calendar::parse_date(text)).and_then(|days| i32::try_from(days).map_err(|_| beyond_time()))?
+            }
         }),
         _ if is(form, Form::TimeMillis) => Value::Time(day(times(input.int()?, 1000)?)?),
         _ if is(form, Form::TimeMicros) => Value::Time(day(input.int()?)?),
@@ -189,6 +191,17 @@ fn temporal<'a, I: Input<'a>>(form: u8, input: &mut I) -> Result<Value<'a>> {
     })
 }
 
+/// The bytes are what their schema says, and mean what the column cannot hold. The value is not said: this is logged.
+#[cold]
+fn misfit(what: &str) -> Error {
+    Error::data(what)
+}
+
+#[cold]
+fn beyond_time() -> Error {
+    misfit("a time outside of the range of its column's type")
+}
+
 /// As a number of its column.
 fn integer(ty: &ColumnType, number: i64) -> Result<i64> {
     let fits = match ty {
@@ -196,55 +209,57 @@ fn integer(ty: &ColumnType, number: i64) -> Result<i64> {
         ColumnType::Int32 => i32::try_from(number).is_ok(),
         _ => true,
     };
-    if fits { Ok(number) } else { Err(malformed()) }
+    if fits { Ok(number) } else { Err(misfit("a number outside of the range of its column's type")) }
 }
 
 fn number<'a>(ty: &ColumnType, unscaled: &[u8]) -> Result<Value<'a>> {
     let ColumnType::Decimal { precision, scale } = ty else {
         return Err(Error::bug("a column with the decoder of decimals is none"));
     };
-    let unscaled = decimal::to_i128(unscaled).ok_or_else(malformed)?;
-    let limit = 10_u128.checked_pow(u32::from(*precision)).ok_or_else(malformed)?;
-    if unscaled.unsigned_abs() >= limit {
-        return Err(malformed());
-    }
+    let limit = 10_u128.saturating_pow(u32::from(*precision));
+    let number = decimal::to_i128(unscaled).filter(|unscaled| unscaled.unsigned_abs() < limit);
+    let unscaled = number.ok_or_else(|| misfit("a number with more digits than its column's type has"))?;
     Ok(Value::Decimal(Decimal { unscaled, scale: *scale }))
 }
 
 fn uuid(text: &str) -> Result<[u8; 16]> {
+    parse_uuid(text).ok_or_else(|| misfit("a text that is no UUID"))
+}
+
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes = text.as_bytes();
     if bytes.len() != 36 {
-        return Err(malformed());
+        return None;
     }
     let mut digits = [0; 32];
     let mut places = digits.iter_mut();
     for (index, byte) in bytes.iter().enumerate() {
         match (matches!(index, 8 | 13 | 18 | 23), byte) {
             (true, b'-') => {}
-            (true, _) => return Err(malformed()),
-            (false, byte) => *places.next().ok_or_else(malformed)? = *byte,
+            (true, _) => return None,
+            (false, byte) => *places.next()? = *byte,
         }
     }
-    text::unhex(&digits).and_then(|bytes| bytes.try_into().ok()).ok_or_else(malformed)
+    text::unhex(&digits)?.try_into().ok()
 }
 
 fn parsed(number: Option<i64>) -> Result<i64> {
-    number.ok_or_else(malformed)
+    number.ok_or_else(|| misfit("a text that is no date or time"))
 }
 
 /// A time of day.
 fn day(micros: i64) -> Result<i64> {
-    if (0..=86_400_000_000).contains(&micros) { Ok(micros) } else { Err(malformed()) }
+    if (0..=86_400_000_000).contains(&micros) { Ok(micros) } else { Err(misfit("a time outside of the day")) }
 }
 
 /// Microseconds of nanoseconds, if nothing is lost.
 fn whole(nanos: i64) -> Result<i64> {
-    if nanos % 1000 == 0 { Ok(nanos / 1000) } else { Err(malformed()) }
+    if nanos % 1000 == 0 { Ok(nanos / 1000) } else { Err(misfit("a time with a fraction of a microsecond")) }
 }
 
 /// No number that stands for infinity.
 fn finite(micros: i64) -> Result<i64> {
-    if micros == i64::MAX || micros <= -i64::MAX { Err(malformed()) } else { Ok(micros) }
+    if micros == i64::MAX || micros <= -i64::MAX { Err(beyond_time()) } else { Ok(micros) }
 }
 
 /// A float as the server prints it: the shortest that reads back, with an exponent beyond 15 digits.
@@ -264,3 +279,6 @@ fn float(value: f64) -> String {
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;
