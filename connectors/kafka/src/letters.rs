@@ -26,7 +26,7 @@ use crate::positions::Positions;
 use crate::raw::Raw;
 use crate::topic::Topic;
 
-pub(crate) use self::reason::{oversize, reason_of, standing_alone, storable};
+pub(crate) use self::reason::{oversize, reason_of, standing_alone};
 
 /// Open letters of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

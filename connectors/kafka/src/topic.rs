@@ -13,7 +13,7 @@ use walbrook_model::{Change, Error, ErrorKind, Lineage, Op, Result, Seq, TableId
 
 use crate::arena::Arena;
 use crate::hold::{Hold, InSlices, Place};
-use crate::letters::{Letters, oversize, reason_of, standing_alone, storable};
+use crate::letters::{Letters, oversize, reason_of, standing_alone};
 use crate::logs::Logs;
 use crate::merge::Merge;
 use crate::positions::{Position, SchemaIds, Seen, TopicPositions};
@@ -113,6 +113,8 @@ impl Topic {
     /// stopping the table.
     pub(crate) fn putting_aside(mut self, letters_max: usize) -> Self {
         self.letters_max = letters_max;
+        // Without letters the sink finds out what it cannot store, and stops the table as well.
+        self.readers.check_cells(letters_max > 0);
         self
     }
 
@@ -290,8 +292,6 @@ impl Topic {
         let read =
             read(&mut self.readers, lookup, arena, schemas, raw).map_err(|error| (reason_of(raw, &error), error));
         let read = read.and_then(|decoded| let_in(decoded, logs).map_err(|error| (Reason::Bytes, error)));
-        // Without letters the sink finds it out, and stops the table as well.
-        let read = if self.letters_max > 0 { read.and_then(storable) } else { read };
         match read.and_then(|decoded| standing_alone(&self.letters, raw, answers, decoded)) {
             Ok(decoded) if self.is_too_late(answers, raw, &decoded) => self.leave_out(raw, too_late()),
             Ok(decoded) => self.hand_over(raw, answers, decoded, hand_over),

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use walbrook_envelope::{
-    Context, Decoded, Format, Incoming, Messages, SchemaIds, Settings, SourceInfo, TableEnvelope, TableReader,
-    split_wire_header,
+    Context, Format, Incoming, Messages, SchemaIds, Settings, SourceInfo, TableEnvelope, TableReader, split_wire_header,
 };
 use walbrook_model::{
     Cell, Change, Column, ColumnType, Decimal, DecodeCell, Error, Lineage, Op, Origin, Result, Row, RowBuilder, Seq,
@@ -85,9 +84,9 @@ fn read_back(name: &str, envelope: &TableEnvelope, messages: &Messages) -> Resul
     let incoming = Incoming { key, value, headers: &headers };
     let mut reader = TableReader::avro(envelope.key_schema(), envelope.value_schema(), None)?;
     let read = best(&mut || reader.read(&incoming).map(drop))?;
-    let Decoded::Change(change, _) = reader.read(&incoming)? else { return Err(Error::bug("no change")) };
-    let checked = best(&mut || std::hint::black_box(&change).check())?;
-    println!("{name}: {read:.0} ns a row to read, {checked:.0} ns to check its cells");
+    reader.check_cells(true);
+    let checked = best(&mut || reader.read(&incoming).map(drop))?;
+    println!("{name}: {read:.0} ns a row to read, {checked:.0} ns with its cells checked");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Cell, Origin, Result, Row, Seq, TableSchema};
+use crate::{Origin, Row, Seq, TableSchema};
 
 /// What a [`Change`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,23 +80,6 @@ impl Change {
     /// The row that holds the key: `after` where there is one, else `before`.
     pub fn key_row(&self) -> Option<&Row> {
         self.after.as_ref().or(self.before.as_ref())
-    }
-
-    /// Whether a sink that keeps the rows of now can store it: each cell of the new row, or the key of a deleted one, is a
-    /// value of its column's type. What the log does not carry may be one.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Data`] of the first cell that is none; it names the column.
-    pub fn check(&self) -> Result<()> {
-        let cell = |row: &Row, index: usize| match (row.cell(index), self.schema.columns.get(index)) {
-            (Cell::Data(bytes), Some(column)) => column.check(bytes),
-            _ => Ok(()),
-        };
-        match (self.op, &self.after, &self.before) {
-            (Op::Delete, _, Some(before)) => self.schema.key.iter().try_for_each(|index| cell(before, *index)),
-            (_, Some(after), _) => (0..after.len()).try_for_each(|index| cell(after, index)),
-            _ => Ok(()),
-        }
     }
 
     /// Bytes of row data that this change keeps in memory.

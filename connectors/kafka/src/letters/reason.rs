@@ -3,7 +3,7 @@
 use walbrook_envelope::Decoded;
 use walbrook_envelope::headers::{NEW_KEY, OLD_KEY};
 use walbrook_letters::{Answers, OVERSIZE, OVERSIZE_BYTES, OVERSIZE_FILE, OVERSIZE_TOPIC, Reason};
-use walbrook_model::{Change, Error, Op, Result, Row};
+use walbrook_model::{Error, Op, Result, Row};
 
 use super::{Base, Letters, checksum};
 use crate::raw::Raw;
@@ -22,26 +22,20 @@ pub(crate) fn oversize(raw: &Raw<'_>) -> Error {
     )
 }
 
-/// Why a message cannot be read, as a kind.
+/// Why a message cannot be read or stored, as a kind.
 pub(crate) fn reason_of(raw: &Raw<'_>, error: &Error) -> Reason {
-    let about_schema =
-        || error.object().is_some_and(|object| ["schema ", "subject "].iter().any(|of| object.starts_with(of)));
+    let about = |what: &[&str]| error.object().is_some_and(|object| what.iter().any(|of| object.starts_with(of)));
     if raw.headers.is_none() {
         Reason::Headers
     } else if raw.is_control(OVERSIZE) {
         Reason::Oversize
-    } else if about_schema() {
+    } else if about(&["schema ", "subject "]) {
         Reason::Schema
+    } else if about(&["column "]) {
+        Reason::Value
     } else {
         Reason::Bytes
     }
-}
-
-/// Whether a table can store what the message says. A message is taken apart without looking into its cells; the sink does
-/// that, when the message's position may be in a checkpoint already.
-pub(crate) fn storable(decoded: Decoded) -> Result<Decoded, (Reason, Error)> {
-    let checked = decoded.change().map_or(Ok(()), Change::check);
-    checked.map(|()| decoded).map_err(|error| (Reason::Value, error))
 }
 
 /// Whether a message means the same without the letters that are open.

@@ -8,7 +8,7 @@ use walbrook_model::{ColumnType, Decimal, DecodeCell, Error, Result, Value};
 use super::avro::AvroIn;
 use super::input::{Input, malformed};
 use super::json::JsonIn;
-use super::shape::Form;
+use super::shape::{Form, Meaning};
 use crate::encode::conversion::{INFINITY_US, MINUS_INFINITY_US};
 use crate::{calendar, decimal, hstore, interval, text};
 
@@ -19,65 +19,84 @@ pub(crate) enum Notation {
     Json,
 }
 
+/// Whether the decoder of a column reads the bytes of a cell.
+pub(crate) type CheckCell = fn(&ColumnType, &[u8]) -> bool;
+
+/// The function, of those named, for a form, a notation and a kind.
+macro_rules! of_form {
+    ($form:expr, $kind:expr, $avro:ident, $avro_list:ident, $json:ident, $json_list:ident) => {
+        of_form!(
+            @ $form, $kind, $avro, $avro_list, $json, $json_list:
+            Bool, Int, Float32, Float64, Text, Bytes, UuidText, Decimal, Days, DateText, TimeMillis, TimeMicros, TimeNanos,
+            TimeText, TimestampMillis, TimestampMicros, TimestampNanos, TimestampText, Micros, InstantMillis, InstantText,
+            VariableScale, Point, Map, Duration
+        )
+    };
+    (@ $form:expr, $kind:expr, $avro:ident, $avro_list:ident, $json:ident, $json_list:ident: $($each:ident),*) => {
+        match $form {
+            $(Form::$each => match $kind {
+                (Notation::Avro, false, _) => $avro::<{ Form::$each as u8 }>,
+                (Notation::Avro, true, false) => $avro_list::<{ Form::$each as u8 }, false>,
+                (Notation::Avro, true, true) => $avro_list::<{ Form::$each as u8 }, true>,
+                (Notation::Json, false, _) => $json::<{ Form::$each as u8 }>,
+                (Notation::Json, true, false) => $json_list::<{ Form::$each as u8 }, false>,
+                (Notation::Json, true, true) => $json_list::<{ Form::$each as u8 }, true>,
+            },)*
+        }
+    };
+}
+
 /// The decoder of a column.
 pub(crate) fn decoder(notation: Notation, form: Form, is_list: bool, nullable_elements: bool) -> DecodeCell {
-    macro_rules! pick {
-        ($($form:ident),*) => {
-            match form {
-                $(Form::$form => match (notation, is_list, nullable_elements) {
-                    (Notation::Avro, false, _) => avro::<{ Form::$form as u8 }>,
-                    (Notation::Avro, true, false) => avro_list::<{ Form::$form as u8 }, false>,
-                    (Notation::Avro, true, true) => avro_list::<{ Form::$form as u8 }, true>,
-                    (Notation::Json, false, _) => json::<{ Form::$form as u8 }>,
-                    (Notation::Json, true, false) => json_list::<{ Form::$form as u8 }, false>,
-                    (Notation::Json, true, true) => json_list::<{ Form::$form as u8 }, true>,
-                },)*
-            }
-        };
+    of_form!(form, (notation, is_list, nullable_elements), avro, avro_list, json, json_list)
+}
+
+/// What tells whether [`decoder`] reads a cell, without giving its value. `None`: it reads all that can be taken out of a
+/// message.
+pub(crate) fn check(notation: Notation, meaning: &Meaning) -> Option<CheckCell> {
+    let is_list = matches!(meaning.ty, ColumnType::List(_));
+    let always = match meaning.form {
+        Form::Float32 | Form::Float64 | Form::Bytes => true,
+        Form::Int => meaning.ty == ColumnType::Int64,
+        _ => false,
+    };
+    if always && notation == Notation::Avro && !is_list {
+        return None;
     }
-    pick!(
-        Bool,
-        Int,
-        Float32,
-        Float64,
-        Text,
-        Bytes,
-        UuidText,
-        Decimal,
-        Days,
-        DateText,
-        TimeMillis,
-        TimeMicros,
-        TimeNanos,
-        TimeText,
-        TimestampMillis,
-        TimestampMicros,
-        TimestampNanos,
-        TimestampText,
-        Micros,
-        InstantMillis,
-        InstantText,
-        VariableScale,
-        Point,
-        Map,
-        Duration
-    )
+    let kind = (notation, is_list, meaning.nullable_elements);
+    Some(of_form!(meaning.form, kind, is_avro, is_avro_list, is_json, is_json_list))
 }
 
 fn avro<'a, const FORM: u8>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
     one::<FORM, _>(ty, AvroIn(bytes))
 }
 
+fn is_avro<const FORM: u8>(ty: &ColumnType, bytes: &[u8]) -> bool {
+    one::<FORM, _>(ty, AvroIn(bytes)).is_ok()
+}
+
 fn avro_list<'a, const FORM: u8, const NULLS: bool>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
     many::<FORM, NULLS, _>(ty, AvroIn(bytes))
+}
+
+fn is_avro_list<const FORM: u8, const NULLS: bool>(ty: &ColumnType, bytes: &[u8]) -> bool {
+    each::<FORM, NULLS, _>(ty, AvroIn(bytes), drop).is_ok()
 }
 
 fn json<'a, const FORM: u8>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
     one::<FORM, _>(ty, JsonIn(Some(std::str::from_utf8(bytes).map_err(|_| malformed())?)))
 }
 
+fn is_json<const FORM: u8>(ty: &ColumnType, bytes: &[u8]) -> bool {
+    json::<FORM>(ty, bytes).is_ok()
+}
+
 fn json_list<'a, const FORM: u8, const NULLS: bool>(ty: &ColumnType, bytes: &'a [u8]) -> Result<Value<'a>> {
     many::<FORM, NULLS, _>(ty, JsonIn(Some(std::str::from_utf8(bytes).map_err(|_| malformed())?)))
+}
+
+fn is_json_list<const FORM: u8, const NULLS: bool>(ty: &ColumnType, bytes: &[u8]) -> bool {
+    json_list::<FORM, NULLS>(ty, bytes).is_ok()
 }
 
 fn one<'a, const FORM: u8, I: Input<'a>>(ty: &ColumnType, mut input: I) -> Result<Value<'a>> {
@@ -86,18 +105,27 @@ fn one<'a, const FORM: u8, I: Input<'a>>(ty: &ColumnType, mut input: I) -> Resul
     Ok(value)
 }
 
-fn many<'a, const FORM: u8, const NULLS: bool, I: Input<'a>>(ty: &ColumnType, mut input: I) -> Result<Value<'a>> {
-    let ColumnType::List(element) = ty else { return Err(Error::bug("a column with the decoder of lists is none")) };
+fn many<'a, const FORM: u8, const NULLS: bool, I: Input<'a>>(ty: &ColumnType, input: I) -> Result<Value<'a>> {
     let mut values = Vec::new();
+    each::<FORM, NULLS, _>(ty, input, |value| values.push(value))?;
+    Ok(Value::List(values))
+}
+
+/// Reads the elements of a list.
+fn each<'a, const FORM: u8, const NULLS: bool, I: Input<'a>>(
+    ty: &ColumnType,
+    mut input: I,
+    mut take: impl FnMut(Value<'a>),
+) -> Result<()> {
+    let ColumnType::List(element) = ty else { return Err(Error::bug("a column with the decoder of lists is none")) };
     input.list(NULLS, &mut |input| {
-        values.push(match input {
+        take(match input {
             Some(input) => read(FORM, element, input)?,
             None => Value::Null,
         });
         Ok(())
     })?;
-    input.end()?;
-    Ok(Value::List(values))
+    input.end()
 }
 
 /// Reads a value. `form` is a constant in each decoder.
@@ -216,10 +244,9 @@ fn number<'a>(ty: &ColumnType, unscaled: &[u8]) -> Result<Value<'a>> {
     let ColumnType::Decimal { precision, scale } = ty else {
         return Err(Error::bug("a column with the decoder of decimals is none"));
     };
-    let limit = 10_u128.saturating_pow(u32::from(*precision));
-    let number = decimal::to_i128(unscaled).filter(|unscaled| unscaled.unsigned_abs() < limit);
-    let unscaled = number.ok_or_else(|| misfit("a number with more digits than its column's type has"))?;
-    Ok(Value::Decimal(Decimal { unscaled, scale: *scale }))
+    let number = decimal::to_i128(unscaled).map(|unscaled| Decimal { unscaled, scale: *scale });
+    let number = number.filter(|number| number.has_digits(*precision));
+    number.map(Value::Decimal).ok_or_else(|| misfit("a number with more digits than its column's type has"))
 }
 
 fn uuid(text: &str) -> Result<[u8; 16]> {

@@ -1,5 +1,7 @@
 //! Messages of one table -> changes.
 
+mod checks;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use walbrook_model::{
 };
 
 use super::avro::AvroIn;
-use super::cells::{self, Notation};
+use super::cells::{self, CheckCell, Notation};
 use super::document::{self, Object};
 use super::envelope::{self, Found};
 use super::input::{Input, malformed};
@@ -38,6 +40,7 @@ pub struct TableReader {
     table: Option<TableId>,
     /// Whether a row was read since `brought` changed.
     seen_row: bool,
+    checks_cells: bool,
     /// The schema, and the header with initial defaults that it was made with.
     schema: Option<(Vec<u8>, Arc<TableSchema>)>,
 }
@@ -55,6 +58,8 @@ struct ColumnReader {
     meaning: Meaning,
     source_type: String,
     placeholders: Vec<Vec<u8>>,
+    /// `None`: every cell is one that its decoder can read.
+    check: Option<CheckCell>,
 }
 
 impl TableReader {
@@ -89,6 +94,7 @@ impl TableReader {
             brought: Brought::Nothing,
             table,
             seen_row: false,
+            checks_cells: false,
             schema: None,
         }
     }
@@ -142,6 +148,7 @@ impl TableReader {
         let key = key.clone();
         let mut change = self.bare(message, Op::Delete, seq)?;
         change.before = Some(self.key_row(&key)?);
+        self.check_change(&change)?;
         Ok(Decoded::Tombstone(change, lineage))
     }
 
@@ -197,7 +204,9 @@ impl TableReader {
         };
         self.check(op, before.as_ref(), after.as_ref())?;
         self.seen_row |= op != Op::Truncate;
-        Ok(Decoded::Change(Change { before, after, ..Change::new(op, schema, seq, committed_at_us) }, lineage))
+        let change = Change { before, after, ..Change::new(op, schema, seq, committed_at_us) };
+        self.check_change(&change)?;
+        Ok(Decoded::Change(change, lineage))
     }
 
     fn check(&self, op: Op, before: Option<&Row>, after: Option<&Row>) -> Result<()> {
@@ -350,6 +359,7 @@ impl TableReader {
                 name: name.clone(),
                 placeholders: placeholder::cells(self.notation, &meaning),
                 source_type: source_type(value),
+                check: cells::check(self.notation, &meaning),
                 meaning,
             });
         }

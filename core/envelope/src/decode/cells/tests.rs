@@ -118,8 +118,13 @@ fn json_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn check(notation: Notation, (form, ty, is_list, nulls): (Form, ColumnType, bool, bool), bytes: &[u8]) {
-    if let Ok(value) = decoder(notation, form, is_list, nulls)(&ty, bytes) {
-        assert!(ty.holds(&value), "{form:?} {ty:?} {value:?}");
+    let decoded = decoder(notation, form, is_list, nulls)(&ty, bytes);
+    if let Ok(value) = &decoded {
+        assert!(ty.holds(value), "{form:?} {ty:?} {value:?}");
+    }
+    let meaning = Meaning { ty, form, eager: None, nullable_elements: nulls };
+    if let Some(check) = super::check(notation, &meaning) {
+        assert_eq!(check(&meaning.ty, bytes), decoded.is_ok(), "{meaning:?} {decoded:?}");
     }
 }
 
