@@ -74,18 +74,24 @@ impl ColumnType {
     /// of them, so that who can decode a cell knows that it can be stored. Tests hold decoders and sinks to it.
     pub fn holds(&self, value: &Value<'_>) -> bool {
         match (self, value) {
-            (_, Value::Null) | (Self::Bool, Value::Bool(_)) | (Self::Int64, Value::Int(_)) => true,
             (Self::Int16, Value::Int(number)) => i16::try_from(*number).is_ok(),
             (Self::Int32, Value::Int(number)) => i32::try_from(*number).is_ok(),
-            (Self::Float32, Value::Float32(_)) | (Self::Float64, Value::Float64(_)) => true,
             (Self::Decimal { precision, scale }, Value::Decimal(number)) => {
                 number.scale == *scale && number.has_digits(*precision)
             }
-            (Self::Text | Self::Json, Value::Text(_)) | (Self::Bytes, Value::Bytes(_)) => true,
-            (Self::Uuid, Value::Uuid(_)) | (Self::Date, Value::Date(_)) => true,
             (Self::Time, Value::Time(micros)) => (0..=86_400_000_000).contains(micros),
-            (Self::Timestamp, Value::Timestamp(_)) | (Self::TimestampTz, Value::TimestampTz(_)) => true,
             (Self::List(element), Value::List(values)) => values.iter().all(|value| element.holds(value)),
+            (_, Value::Null)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Int64, Value::Int(_))
+            | (Self::Float32, Value::Float32(_))
+            | (Self::Float64, Value::Float64(_))
+            | (Self::Text | Self::Json, Value::Text(_))
+            | (Self::Bytes, Value::Bytes(_))
+            | (Self::Uuid, Value::Uuid(_))
+            | (Self::Date, Value::Date(_))
+            | (Self::Timestamp, Value::Timestamp(_))
+            | (Self::TimestampTz, Value::TimestampTz(_)) => true,
             _ => false,
         }
     }
