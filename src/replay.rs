@@ -1,6 +1,6 @@
 //! `walbrook replay`: dead letters go back to where they are of, or are given up.
 //!
-//! Those of a merge are messages that could not be decoded; its own guard judges them when they come again. Those of a
+//! Those of a merge are messages that could not be decoded or stored; its own guard judges them when they come again. Those of a
 //! capture are messages that were too large; whoever reads its topics sees them late.
 //!
 //! What a merge misses stands in the checkpoint of its sink, so that it can be given up even where the letters are gone.

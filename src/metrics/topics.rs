@@ -36,7 +36,7 @@ pub(super) fn write(page: &mut Page<'_>, source: &Status) -> fmt::Result {
     )?;
     page.counters(
         "topic_undecodable_messages",
-        "Messages that could not be decoded; the first of a topic stops its table, unless they are put aside",
+        "Messages that could not be decoded or stored; the first of a topic stops its table, unless they are put aside",
         counts(|topic| topic.undecodable),
     )?;
     page.counters(

@@ -229,7 +229,7 @@ class Decoder:
         if number not in self._compiled:
             schema = json.loads(self._schemas.schema(number))
             shape = of_avro(schema)
-            self._compiled[number] = fastavro.parse_schema(_physical(schema)), shape
+            self._compiled[number] = fastavro.parse_schema(physical(schema)), shape
         parsed, shape = self._compiled[number]
         stream = io.BytesIO(data[5:])
         payload = fastavro.schemaless_reader(stream, parsed)
@@ -255,10 +255,10 @@ class Decoder:
         return json.loads(text)
 
 
-def _physical(schema):
+def physical(schema):
     """The schema without logical types: the values as they are written, years beyond 9999 and 24:00 included."""
     if isinstance(schema, list):
-        return [_physical(branch) for branch in schema]
+        return [physical(branch) for branch in schema]
     if isinstance(schema, dict):
-        return {name: _physical(value) for name, value in schema.items() if name != "logicalType"}
+        return {name: physical(value) for name, value in schema.items() if name != "logicalType"}
     return schema

@@ -28,11 +28,11 @@ pub struct KafkaSource {
     pub checkpoint_topic: String,
     /// Messages that are fetched ahead, bytes.
     pub buffer_bytes: u64,
-    /// Where messages go that cannot be decoded. `None`: the first of them stops its table.
+    /// Where messages go that cannot be decoded or stored. `None`: the first of them stops its table.
     pub dead_letters: Option<DeadLetters>,
 }
 
-/// Where messages go that cannot be decoded.
+/// Where messages go that cannot be decoded or stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetters {
     /// Their topic.
@@ -96,9 +96,10 @@ pub(crate) static SOURCE: Section = Section {
         Setting {
             name: "dead_letters",
             kind: Kind::Word { words: &["stop", "topic"], unset: Unset::Default("stop") },
-            doc: "What becomes of a message that cannot be decoded. `stop`: its table stops, the others go on. `topic`: it \
-                  goes unchanged to `dead_letter_topic`, and its table goes on without it; an `append` table stops all the \
-                  same, since it takes what comes late for a repeat.",
+            doc: "What becomes of a message that cannot be decoded, or has a cell that no table can store, such as a number with \
+                  more digits than its column has. `stop`: its table stops, the others go on. `topic`: it goes unchanged to \
+                  `dead_letter_topic`, and its table goes on without it; an `append` table stops all the same, since it \
+                  takes what comes late for a repeat.",
             change: "Set `topic` where one bad message must not hold a table up; until `walbrook replay`, that table lacks \
                      what it says.",
             since: "0.1",
@@ -219,7 +220,7 @@ impl DeadLetters {
         let set_aside = reader.word("dead_letters", &[false, true]).unwrap_or(false);
         let topic = dead_letter_topic(reader, checkpoint_topic);
         if !set_aside && topic.is_some() {
-            let problem = Problem::new("has no effect: a message that cannot be decoded stops its table");
+            let problem = Problem::new("has no effect: a message that cannot be decoded or stored stops its table");
             reader.complain("dead_letter_topic", problem.expected("dead_letters = \"topic\", or no such option"));
         }
         let topic = topic.unwrap_or_else(|| format!("{DEAD_LETTERS}{pipeline}"));

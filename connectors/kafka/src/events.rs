@@ -25,7 +25,7 @@ pub(crate) fn slice_complete(topic: &str, slice: Seq) {
 }
 
 pub(crate) fn table_stopped(topic: &str, error: &Error) {
-    error!(topic, %error, "a message cannot be decoded: the table stops, other topics go on");
+    error!(topic, %error, "a message cannot be decoded or stored: the table stops, other topics go on");
 }
 
 pub(crate) fn put_aside(topic: &str, place: (usize, i64), reason: Reason, error: &Error, open: usize) {

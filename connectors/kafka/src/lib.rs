@@ -5,7 +5,7 @@
 //!                             -> reading -> topic -> merge      which partition's message is next
 //!                                                 -> readers    message -> change
 //!                                                 -> slices     ends of a slice -> one end, when all are in
-//!                                                 -> letters    what cannot be decoded, if it may be put aside
+//!                                                 -> letters    what cannot be decoded or stored, if it may be put aside
 //!                                                 -> hold       what goes together
 //!                                        -> watermark, logs     records of the capture -> what is covered, what is let in
 //! positions: the checkpoint, one offset a partition                 continuity: is the topic still the same?

@@ -75,6 +75,7 @@ pub(crate) struct Readers {
     /// The reader of the last message.
     last: usize,
     json: TableReader,
+    checks_cells: bool,
 }
 
 #[derive(Debug)]
@@ -90,7 +91,14 @@ const AVRO: u8 = 0;
 impl Readers {
     pub(crate) fn new(topic: &str, ids: SchemaIds) -> Self {
         let json = TableReader::json(Some(table_of(topic)));
-        Self { topic: topic.to_owned(), ids, keyless: false, avro: Vec::new(), last: 0, json }
+        Self { topic: topic.to_owned(), ids, keyless: false, avro: Vec::new(), last: 0, json, checks_cells: false }
+    }
+
+    /// Whether a message with a cell that no table can store is one that cannot be read.
+    pub(crate) fn check_cells(&mut self, check: bool) {
+        self.checks_cells = check;
+        self.json.check_cells(check);
+        self.avro.iter_mut().for_each(|found| found.reader.check_cells(check));
     }
 
     /// Reads a message of a partition whose messages named `ids` last.
@@ -171,8 +179,9 @@ impl Readers {
     fn add(&mut self, lookup: &Lookup, key: Option<u32>, value: u32) -> Result<usize> {
         let key_schema = key.map(|id| lookup.schema(id)).transpose()?;
         let value_schema = lookup.schema(value)?;
-        let reader = TableReader::avro(key_schema.as_deref(), &value_schema, Some(self.table()))
+        let mut reader = TableReader::avro(key_schema.as_deref(), &value_schema, Some(self.table()))
             .map_err(|error| error.on(format!("schema {value}")))?;
+        reader.check_cells(self.checks_cells);
         if self.avro.len() >= READERS_MAX {
             self.avro.remove(0);
         }

@@ -62,7 +62,7 @@ pub struct TopicStatus {
     pub bytes: u64,
     /// Tombstones among them that came behind their own delete, and control messages that said nothing new.
     pub redundant: u64,
-    /// Messages that could not be decoded, or build on one: the first of them stops the table, or all are put aside.
+    /// Messages that could not be decoded or stored, or build on one: the first of them stops the table, or all are put aside.
     pub undecodable: u64,
     /// Those that were put aside, by reason.
     pub letters: BTreeMap<Reason, u64>,

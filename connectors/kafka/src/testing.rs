@@ -30,6 +30,8 @@ use crate::schemas::Schemas;
 use crate::source::KafkaSource;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// A name that [`World::send_spoilt`] writes as something else.
+pub(crate) const SPOILT: &str = "spoilt";
 
 /// The address of the broker; `None` says that the test is skipped.
 pub(crate) fn broker(test: &str) -> Option<String> {
@@ -70,6 +72,16 @@ impl Memory {
 
     pub(crate) fn remember(&self, schemas: BTreeMap<u32, (String, Arc<str>)>) {
         self.all.lock().unwrap().extend(schemas);
+    }
+
+    /// Says something else of every value's schema from now on.
+    pub(crate) fn edit_values(&self, from: &str, to: &str) {
+        for (subject, text) in self.all.lock().unwrap().values_mut().filter(|(subject, _)| subject.ends_with("-value"))
+        {
+            let edited = text.replace(from, to);
+            assert_ne!(edited, **text, "{subject}");
+            *text = edited.into();
+        }
     }
 
     fn answer<T>(&self, answer: impl FnOnce(&BTreeMap<u32, (String, Arc<str>)>) -> Result<T>) -> Result<T> {
@@ -232,7 +244,28 @@ impl World {
         Self::send_by(&self.producer, table, change, partition, partitions);
     }
 
+    /// The same, with bytes that are no UTF-8 in the place of [`SPOILT`].
+    pub(crate) fn send_spoilt(&self, table: &Table, change: &Change, partition: i32, partitions: u32) {
+        let spoil = |value: &[u8]| {
+            let mut value = value.to_vec();
+            let place = value.windows(SPOILT.len()).rposition(|found| found == SPOILT.as_bytes()).unwrap();
+            value[place..place + SPOILT.len()].fill(0xFF);
+            value
+        };
+        Self::send_edited(&self.producer, table, change, (partition, partitions), spoil);
+    }
+
     pub(crate) fn send_by(producer: &BaseProducer, table: &Table, change: &Change, partition: i32, partitions: u32) {
+        Self::send_edited(producer, table, change, (partition, partitions), <[u8]>::to_vec);
+    }
+
+    fn send_edited(
+        producer: &BaseProducer,
+        table: &Table,
+        change: &Change,
+        (partition, partitions): (i32, u32),
+        edit: impl Fn(&[u8]) -> Vec<u8>,
+    ) {
         let lineage = Lineage::new(table.log);
         let context = Context { ids: table.ids, lineage: Some(&lineage), partitions, ..Context::default() };
         let mut messages = Messages::default();
@@ -242,7 +275,8 @@ impl World {
             for (key, value) in message.headers() {
                 headers = headers.insert(Header { key, value: Some(value) });
             }
-            send_raw(producer, &table.topic, partition, message.key, message.value, headers);
+            let value = message.value.map(&edit);
+            send_raw(producer, &table.topic, partition, message.key, value.as_deref(), headers);
         }
     }
 

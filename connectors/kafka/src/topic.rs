@@ -113,6 +113,8 @@ impl Topic {
     /// stopping the table.
     pub(crate) fn putting_aside(mut self, letters_max: usize) -> Self {
         self.letters_max = letters_max;
+        // Without letters the sink finds out what it cannot store, and stops the table as well.
+        self.readers.check_cells(letters_max > 0);
         self
     }
 
@@ -325,7 +327,7 @@ impl Topic {
         self.waits = None;
         self.went_past(raw);
         if !self.letters.is_empty() {
-            self.answered(answers, raw, change_in(&decoded).map(|change| change.seq));
+            self.answered(answers, raw, decoded.change().map(|change| change.seq));
         }
         match self.judge(raw.partition, decoded) {
             Some((change, lineage)) => {
@@ -399,13 +401,6 @@ fn read(
     }
     let (key, value) = (raw.key.map(|key| arena.copy(key)), raw.value.map(|value| arena.copy(value)));
     readers.read(lookup, schemas, key, value, headers)
-}
-
-fn change_in(decoded: &Decoded) -> Option<&Change> {
-    match decoded {
-        Decoded::Change(change, _) | Decoded::Tombstone(change, _) | Decoded::SnapshotEnd(change, ..) => Some(change),
-        Decoded::Nothing => None,
-    }
 }
 
 fn let_in(decoded: Decoded, logs: &Logs) -> Result<Decoded> {

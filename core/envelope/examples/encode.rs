@@ -1,11 +1,15 @@
-//! Nanoseconds to encode one update of the bench table (12 columns, both images), key and value, as Avro.
+//! Nanoseconds to encode one update of the bench table (12 columns, both images), key and value, as Avro; to read it back;
+//! and to see whether a table can store its cells, as is done where letters are put aside.
 //!
 //! `cargo run --release -p walbrook-envelope --example encode`
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use walbrook_envelope::{Context, Format, Messages, SchemaIds, Settings, SourceInfo, TableEnvelope};
+use bytes::Bytes;
+use walbrook_envelope::{
+    Context, Format, Incoming, Messages, SchemaIds, Settings, SourceInfo, TableEnvelope, TableReader, split_wire_header,
+};
 use walbrook_model::{
     Cell, Change, Column, ColumnType, Decimal, DecodeCell, Error, Lineage, Op, Origin, Result, Row, RowBuilder, Seq,
     TableId, TableSchema, Transaction, Value,
@@ -57,21 +61,46 @@ fn measure(
         task: "0".to_owned(),
         run: "01a1fd91-5373-7e21-b9a5-c6d7b42ec860".to_owned(),
     };
+    let is_avro = settings.format == Format::Avro;
     let envelope = TableEnvelope::new(&Arc::new(settings), &Arc::new(info), schema)?;
     let mut messages = Messages::default();
+    let mut encode = || {
+        messages.clear();
+        envelope.encode(change, context, &mut messages)
+    };
+    let encoded = best(&mut encode)?;
+    let bytes = messages.bytes();
+    println!("{name}: {encoded:.0} ns a row to encode, {bytes} bytes of key, value and headers");
+    if is_avro { read_back(name, &envelope, &messages) } else { Ok(()) }
+}
+
+fn read_back(name: &str, envelope: &TableEnvelope, messages: &Messages) -> Result<()> {
+    let message = messages.iter().next().ok_or_else(|| Error::bug("no message"))?;
+    let body = |bytes: Option<&[u8]>| -> Result<Option<Bytes>> {
+        bytes.map(|bytes| Ok(split_wire_header(&Bytes::copy_from_slice(bytes))?.1)).transpose()
+    };
+    let (key, value) = (body(message.key)?, body(message.value)?);
+    let headers: Vec<(&str, &[u8])> = message.headers().collect();
+    let incoming = Incoming { key, value, headers: &headers };
+    let mut reader = TableReader::avro(envelope.key_schema(), envelope.value_schema(), None)?;
+    let read = best(&mut || reader.read(&incoming).map(drop))?;
+    reader.check_cells(true);
+    let checked = best(&mut || reader.read(&incoming).map(drop))?;
+    println!("{name}: {read:.0} ns a row to read, {checked:.0} ns with its cells checked");
+    Ok(())
+}
+
+/// Nanoseconds of one call, in the best of three runs.
+fn best(call: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
     let mut best = f64::MAX;
-    let mut bytes = 0;
     for _ in 0..3 {
         let start = Instant::now();
         for _ in 0..ROWS {
-            messages.clear();
-            envelope.encode(change, context, &mut messages)?;
-            bytes = messages.bytes();
+            call()?;
         }
         best = best.min(start.elapsed().as_secs_f64());
     }
-    println!("{name}: {:.0} ns a row, {bytes} bytes of key, value and headers", best * 1e9 / f64::from(ROWS));
-    Ok(())
+    Ok(best * 1e9 / f64::from(ROWS))
 }
 
 fn row(status: &str, amount: &str, updated_at: &str) -> Row {

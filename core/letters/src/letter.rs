@@ -36,6 +36,8 @@ pub enum Reason {
     Schema,
     /// Its bytes are not what its schema says, or no envelope.
     Bytes,
+    /// A cell is no value of its column's type, so that no table can store it.
+    Value,
     /// Its headers cannot be read.
     Headers,
     /// It builds on another dead letter: it leaves cells out, or it ends a slice.
@@ -46,13 +48,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Schema, Self::Bytes, Self::Headers, Self::Dependent, Self::Oversize];
+    pub const ALL: [Self; 6] = [Self::Schema, Self::Bytes, Self::Value, Self::Headers, Self::Dependent, Self::Oversize];
 
     /// The name used in headers, logs and the `reason` label of metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Schema => "schema",
             Self::Bytes => "bytes",
+            Self::Value => "value",
             Self::Headers => "headers",
             Self::Dependent => "dependent",
             Self::Oversize => "oversize",

@@ -1,4 +1,4 @@
-//! Dead letters of Kafka: messages that could not be decoded, or were too large for their topic. Both ends of Kafka have them.
+//! Dead letters of Kafka: messages that could not be decoded or stored, or were too large for their topic. Both ends of Kafka have them.
 //!
 //! ```text
 //! source: undecodable ── outbox ──┐                       ┌── replay ──> topic and partition that it is of

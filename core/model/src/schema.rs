@@ -69,6 +69,34 @@ pub enum ColumnType {
     List(Box<ColumnType>),
 }
 
+impl ColumnType {
+    /// Whether a value is one of this type; NULL is of every type. A [`DecodeCell`] gives no others, and a sink can store all
+    /// of them, so that who can decode a cell knows that it can be stored. Tests hold decoders and sinks to it.
+    pub fn holds(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Int16, Value::Int(number)) => i16::try_from(*number).is_ok(),
+            (Self::Int32, Value::Int(number)) => i32::try_from(*number).is_ok(),
+            (Self::Decimal { precision, scale }, Value::Decimal(number)) => {
+                number.scale == *scale && number.has_digits(*precision)
+            }
+            (Self::Time, Value::Time(micros)) => (0..=86_400_000_000).contains(micros),
+            (Self::List(element), Value::List(values)) => values.iter().all(|value| element.holds(value)),
+            (_, Value::Null)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Int64, Value::Int(_))
+            | (Self::Float32, Value::Float32(_))
+            | (Self::Float64, Value::Float64(_))
+            | (Self::Text | Self::Json, Value::Text(_))
+            | (Self::Bytes, Value::Bytes(_))
+            | (Self::Uuid, Value::Uuid(_))
+            | (Self::Date, Value::Date(_))
+            | (Self::Timestamp, Value::Timestamp(_))
+            | (Self::TimestampTz, Value::TimestampTz(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Reads the bytes of a non-null cell as a value of the column's type.
 pub type DecodeCell = for<'a> fn(&ColumnType, &'a [u8]) -> Result<Value<'a>>;
 
@@ -150,5 +178,37 @@ impl TableSchema {
     /// The index of a column by its name.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Decimal;
+
+    #[test]
+    fn a_type_holds_what_its_bounds_say() {
+        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
+        let number = ColumnType::Decimal { precision: 3, scale: 1 };
+        let list = |ty: ColumnType| ColumnType::List(Box::new(ty));
+        for (ty, value, holds) in [
+            (ColumnType::Int16, Value::Int(-32_768), true),
+            (ColumnType::Int16, Value::Int(32_768), false),
+            (ColumnType::Int32, Value::Int(2_147_483_648), false),
+            (ColumnType::Int64, Value::Int(i64::MIN), true),
+            (number.clone(), decimal(-999, 1), true),
+            (number.clone(), decimal(1_000, 1), false),
+            (number.clone(), decimal(1, 2), false),
+            (ColumnType::Decimal { precision: 38, scale: 0 }, decimal(i128::MIN, 0), false),
+            (ColumnType::Time, Value::Time(86_400_000_000), true),
+            (ColumnType::Time, Value::Time(-1), false),
+            (ColumnType::Date, Value::Date(i32::MAX), true),
+            (ColumnType::Uuid, Value::Text("no".into()), false),
+            (list(number.clone()), Value::List(vec![Value::Null, decimal(1, 1)]), true),
+            (list(number), Value::List(vec![decimal(1_000, 1)]), false),
+            (ColumnType::Text, Value::Unchanged, false),
+        ] {
+            assert_eq!(ty.holds(&value), holds, "{ty:?}");
+        }
     }
 }

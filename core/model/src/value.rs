@@ -70,6 +70,24 @@ pub struct Decimal {
     pub scale: u8,
 }
 
+/// The powers of ten that fit 128 bits.
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut digits = 1;
+    while digits < powers.len() {
+        powers[digits] = powers[digits - 1] * 10;
+        digits += 1;
+    }
+    powers
+};
+
+impl Decimal {
+    /// Whether it has `digits` digits at most, those behind the point among them.
+    pub fn has_digits(&self, digits: u8) -> bool {
+        POWERS.get(usize::from(digits)).is_none_or(|limit| self.unscaled.unsigned_abs() < *limit)
+    }
+}
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.scale == 0 {

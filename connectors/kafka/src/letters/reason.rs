@@ -1,4 +1,4 @@
-//! Why a message is a letter: it cannot be read, it stands for one that was too large, or it builds on a letter.
+//! Why a message is a letter: it cannot be read or stored, it stands for one that was too large, or it builds on a letter.
 
 use walbrook_envelope::Decoded;
 use walbrook_envelope::headers::{NEW_KEY, OLD_KEY};
@@ -22,16 +22,17 @@ pub(crate) fn oversize(raw: &Raw<'_>) -> Error {
     )
 }
 
-/// Why a message cannot be read, as a kind.
+/// Why a message cannot be read or stored, as a kind.
 pub(crate) fn reason_of(raw: &Raw<'_>, error: &Error) -> Reason {
-    let about_schema =
-        || error.object().is_some_and(|object| ["schema ", "subject "].iter().any(|of| object.starts_with(of)));
+    let about = |what: &[&str]| error.object().is_some_and(|object| what.iter().any(|of| object.starts_with(of)));
     if raw.headers.is_none() {
         Reason::Headers
     } else if raw.is_control(OVERSIZE) {
         Reason::Oversize
-    } else if about_schema() {
+    } else if about(&["schema ", "subject "]) {
         Reason::Schema
+    } else if about(&["column "]) {
+        Reason::Value
     } else {
         Reason::Bytes
     }

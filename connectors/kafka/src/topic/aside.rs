@@ -5,7 +5,7 @@ use walbrook_envelope::headers::NEW_KEY;
 use walbrook_letters::{Answers, KEY, Reason};
 use walbrook_model::{Error, Seq};
 
-use super::{Topic, change_in};
+use super::Topic;
 use crate::events;
 use crate::letters::{self, About};
 use crate::raw::Raw;
@@ -22,7 +22,7 @@ impl Topic {
     /// Whether it is missing in such a table, which would take it for a repeat: it was not known of the topic's first letters
     /// what table they are of.
     pub(super) fn is_too_late(&self, answers: Option<Answers>, raw: &Raw<'_>, decoded: &Decoded) -> bool {
-        let Some(change) = change_in(decoded).filter(|_| !self.letters.is_empty()) else { return false };
+        let Some(change) = decoded.change().filter(|_| !self.letters.is_empty()) else { return false };
         self.letters.lack(answers, raw.partition(), change.seq, raw.key.map(letters::checksum))
             && self.in_slices.of(&change.schema.table)
     }

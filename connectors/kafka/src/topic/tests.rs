@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use walbrook_envelope::headers;
 use walbrook_letters::ANSWERS;
+use walbrook_model::{Row, Value};
 
 use super::*;
 use crate::testing::Memory;
@@ -103,6 +104,19 @@ proptest! {
     }
 }
 
+/// Whether what a table of the newest rows takes are values of its columns.
+fn is_storable(change: &Change) -> bool {
+    let holds = |row: &Row, index: usize| match row.value(&change.schema, index) {
+        Ok(value) => value == Value::Unchanged || change.schema.columns[index].ty.holds(&value),
+        Err(_) => false,
+    };
+    match (&change.before, &change.after) {
+        (Some(before), _) if change.op == Op::Delete => change.schema.key.iter().all(|index| holds(before, *index)),
+        (_, Some(after)) => (0..after.len()).all(|index| holds(after, index)),
+        _ => true,
+    }
+}
+
 type Sent = (usize, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(&'static str, Vec<u8>)>);
 
 fn messages() -> impl Strategy<Value = Vec<Sent>> {
@@ -118,8 +132,13 @@ proptest! {
             let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
             let (key, value) = (key.as_deref(), value.as_deref());
             let raw = Raw { partition, offset: next[partition], at_ms: 1, key, value, headers: Some(&headers) };
-            let (before, mut handed) = (topic.open_letters(), 0);
-            let taken = topic.take(&lookup, &Logs::default(), &mut arena, &raw, |_, _| handed += 1).unwrap();
+            let (before, mut handed, mut storable) = (topic.open_letters(), 0, true);
+            let hand_over = |change: Change, _| {
+                handed += 1;
+                storable &= is_storable(&change);
+            };
+            let taken = topic.take(&lookup, &Logs::default(), &mut arena, &raw, hand_over).unwrap();
+            prop_assert!(storable);
             let put_aside = match taken {
                 Taken::Undecodable(reason, error) => {
                     prop_assert_eq!(topic.next(partition), next[partition], "not passed before it is acknowledged");
@@ -159,6 +178,26 @@ fn an_envelope_of_other_makers_is_read() {
     let (change, lineage) = handed.pop().unwrap();
     assert_eq!((change.op, change.schema.table.to_string(), lineage), (Op::Insert, "s.t".to_owned(), None));
     assert_eq!((topic.next(0), topic.positions().partitions[0].schemas.value), (4, Some(2)));
+}
+
+#[test]
+fn a_cell_that_no_table_can_store_is_a_letter_and_without_letters_the_affair_of_the_sink() {
+    let (lookup, mut arena) = (lookup(), Arena::default());
+    // As above, with a name that is no UTF-8.
+    let value =
+        [&[0, 0, 0, 0, 2, 0, 2, 14, 2, 4, 0xFF, 0xFE, 2, 2, 2, 10, 2][..], b"s", &[2], b"t", &[2], b"c"].concat();
+    let key = [0, 0, 0, 0, 1, 14];
+    let raw = Raw { partition: 0, offset: 3, at_ms: 1, key: Some(&key), value: Some(&value), headers: Some(&[]) };
+    let mut topic = topic(1).putting_aside(5);
+    let taken = topic.take(&lookup, &Logs::default(), &mut arena, &raw, |_, _| panic!("a change")).unwrap();
+    let Taken::Undecodable(Reason::Value, error) = taken else { panic!("{taken:?}") };
+    assert_eq!((error.object(), topic.next(0)), (Some("column name"), 0), "not passed before it is acknowledged");
+    topic.is_aside(&raw, Reason::Value, &error);
+    assert_eq!((topic.next(0), topic.open_letters()), (4, 1));
+
+    let (mut topic, mut handed) = (self::topic(1), 0);
+    let taken = topic.take(&lookup, &Logs::default(), &mut arena, &raw, |_, _| handed += 1).unwrap();
+    assert!(matches!(taken, Taken::Read) && topic.stopped.is_none() && handed == 1, "{taken:?}");
 }
 
 #[test]

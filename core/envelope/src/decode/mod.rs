@@ -14,10 +14,12 @@ pub(crate) mod document;
 mod envelope;
 mod input;
 mod json;
+mod message;
 mod node;
 mod order;
 mod placeholder;
 mod reader;
 mod shape;
 
-pub use reader::{Decoded, Incoming, TableReader};
+pub use message::{Decoded, Incoming};
+pub use reader::TableReader;

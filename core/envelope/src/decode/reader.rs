@@ -1,5 +1,7 @@
 //! Messages of one table -> changes.
 
+mod checks;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,11 +12,12 @@ use walbrook_model::{
 };
 
 use super::avro::AvroIn;
-use super::cells::{self, Notation};
+use super::cells::{self, CheckCell, Notation};
 use super::document::{self, Object};
 use super::envelope::{self, Found};
 use super::input::{Input, malformed};
 use super::json::JsonIn;
+use super::message::{Decoded, Incoming};
 use super::node::{self, Kind, Node};
 use super::shape::{self, Eager, Meaning};
 use super::{order, placeholder};
@@ -23,40 +26,6 @@ use crate::encode::emit::Emit;
 use crate::encode::json::JsonOut;
 use crate::text::unbase64;
 use crate::{bits, decimal, headers};
-
-/// A message as it came from a topic; Avro without its five bytes of header ([`crate::split_wire_header`]).
-#[derive(Clone, Debug)]
-pub struct Incoming<'a> {
-    /// The key; `None` is null.
-    pub key: Option<Bytes>,
-    /// The value; `None` is null.
-    pub value: Option<Bytes>,
-    /// The headers.
-    pub headers: &'a [(&'a str, &'a [u8])],
-}
-
-impl Incoming<'_> {
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.header(name).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok())
-    }
-}
-
-/// What a message is.
-#[derive(Clone, Debug)]
-pub enum Decoded {
-    /// A change, with the log that it comes from where the message says it: Debezium's do not.
-    Change(Change, Option<Lineage>),
-    /// A tombstone, as the delete of its key. It has the order token of the delete before it.
-    Tombstone(Change, Option<Lineage>),
-    /// The end of a slice, of which each of so many partitions gets one.
-    SnapshotEnd(Change, Option<Lineage>, u32),
-    /// Nothing of a row: a tombstone that Debezium wrote behind its delete, or one without a key.
-    Nothing,
-}
 
 /// Reads the messages of a table that have the same schemas. Rows point into their message.
 #[derive(Debug)]
@@ -71,6 +40,7 @@ pub struct TableReader {
     table: Option<TableId>,
     /// Whether a row was read since `brought` changed.
     seen_row: bool,
+    checks_cells: bool,
     /// The schema, and the header with initial defaults that it was made with.
     schema: Option<(Vec<u8>, Arc<TableSchema>)>,
 }
@@ -88,6 +58,8 @@ struct ColumnReader {
     meaning: Meaning,
     source_type: String,
     placeholders: Vec<Vec<u8>>,
+    /// `None`: every cell is one that its decoder can read.
+    check: Option<CheckCell>,
 }
 
 impl TableReader {
@@ -122,6 +94,7 @@ impl TableReader {
             brought: Brought::Nothing,
             table,
             seen_row: false,
+            checks_cells: false,
             schema: None,
         }
     }
@@ -175,6 +148,7 @@ impl TableReader {
         let key = key.clone();
         let mut change = self.bare(message, Op::Delete, seq)?;
         change.before = Some(self.key_row(&key)?);
+        self.check_change(&change)?;
         Ok(Decoded::Tombstone(change, lineage))
     }
 
@@ -230,7 +204,9 @@ impl TableReader {
         };
         self.check(op, before.as_ref(), after.as_ref())?;
         self.seen_row |= op != Op::Truncate;
-        Ok(Decoded::Change(Change { before, after, ..Change::new(op, schema, seq, committed_at_us) }, lineage))
+        let change = Change { before, after, ..Change::new(op, schema, seq, committed_at_us) };
+        self.check_change(&change)?;
+        Ok(Decoded::Change(change, lineage))
     }
 
     fn check(&self, op: Op, before: Option<&Row>, after: Option<&Row>) -> Result<()> {
@@ -383,6 +359,7 @@ impl TableReader {
                 name: name.clone(),
                 placeholders: placeholder::cells(self.notation, &meaning),
                 source_type: source_type(value),
+                check: cells::check(self.notation, &meaning),
                 meaning,
             });
         }

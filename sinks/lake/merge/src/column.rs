@@ -96,7 +96,8 @@ impl ColumnBuilder {
     /// Appends a value.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Data`] if the column cannot hold it; a NULL is appended in its place.
+    /// [`walbrook_model::ErrorKind::Data`] if it is not what [`walbrook_model::ColumnType::holds`] allows, by which sources
+    /// put aside what no table can store, or if the column is full; a NULL is appended in its place.
     pub(crate) fn push(&mut self, value: &Value<'_>) -> Result<()> {
         let result = self.try_push(value);
         if result.is_err() {
@@ -255,3 +256,6 @@ fn push_time(values: &mut StringBuilder, micros: i64) -> Result<()> {
     values.append_value("");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Messages that cannot be decoded, put aside, sent again, and given up.
+//! Messages that cannot be decoded or stored, put aside, sent again, and given up.
 
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use walbrook_config::DeadLetters;
@@ -8,7 +8,7 @@ use walbrook_model::{Checkpoint, Seq};
 use super::*;
 use crate::positions::Positions;
 use crate::source::KafkaSource;
-use crate::testing::{Table, told};
+use crate::testing::{SPOILT, Table, told};
 
 fn dead(world: &World) -> String {
     format!("{}.dead", world.prefix)
@@ -214,6 +214,58 @@ async fn a_letter_that_is_mended_is_read_in_its_place() {
     reader.until("no letter", |reader| open(reader, &table) == Some(0)).await.unwrap();
     world.record(seq(6, 1), &[&table]);
     reader.until("the watermark", |reader| covered(reader) == Some(seq(6, 1))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_table_can_store_is_put_aside_before_the_sink_sees_it() {
+    let Some(world) = World::new("unstorable") else { return };
+    let table = world.table("orders", Format::Avro);
+    world.create(&table.topic, 1).await;
+    world.create(&format!("{}.checkpoints", world.prefix), 1).await;
+    let change = |op, seq, id, name| table.change(op, seq, id, name);
+    world.send(&table, &change(Op::Insert, seq(1, 1), 1, "one"), 0, 1);
+    world.send_spoilt(&table, &change(Op::Update, seq(2, 1), 1, SPOILT), 0, 1);
+    world.send_spoilt(&table, &change(Op::Read, seq(3, 0), 2, SPOILT), 0, 1);
+    // Both build on what is missing: the end of a slice, and an update that leaves the name out.
+    world.send(&table, &change(Op::SnapshotEnd, seq(3, 0), 2, ""), 0, 1);
+    world.send(&table, &table.partial(seq(4, 1), 1), 0, 1);
+    // Another row; and the same one, put right at the source.
+    world.send(&table, &change(Op::Insert, seq(5, 1), 9, "nine"), 0, 1);
+    world.send(&table, &change(Op::Update, seq(6, 1), 1, "right"), 0, 1);
+    world.record(seq(6, 1), &[&table]);
+    let mut reader = Reader::start(following(&world, &[&table.topic]), None).await.unwrap();
+    reader.changes(3).await.unwrap();
+    reader.until("the letters", |reader| open(reader, &table) == Some(4)).await.unwrap();
+    let seqs = |reader: &Reader| reader.changes.iter().map(|change| change.seq).collect::<Vec<Seq>>();
+    assert_eq!(seqs(&reader), [seq(1, 1), seq(5, 1), seq(6, 1)]);
+    let complete = |reader: &Reader| reader.batches.iter().filter_map(|batch| batch.complete_until_us).max();
+    reader.until("the record", |reader| complete(reader) == Some(6)).await.unwrap();
+    let covered = |reader: &Reader| reader.batches.iter().filter_map(|batch| batch.covered).max();
+    assert!(covered(&reader) < Some(seq(2, 1)), "no grave may be forgotten while letters are open");
+    assert!(reader.batches.iter().all(|batch| batch.stopped.is_empty()));
+    let found = world.messages(&dead(&world));
+    let reasons: Vec<_> = found.iter().map(|letter| header(letter, "walbrook.letter.reason").unwrap()).collect();
+    assert_eq!(reasons, ["value", "value", "dependent", "dependent"]);
+    let error = header(&found[0], "walbrook.letter.error").unwrap();
+    assert!(error.starts_with("column name: "), "{error}");
+    let status = reader.source.status().topics().remove(&table.topic).unwrap();
+    assert_eq!((status.undecodable, status.letters[&Reason::Value]), (4, 2));
+
+    // Sent again as they are, they come back in their order. The schema that says what the cells are is put right.
+    assert_eq!(replay(&world, Order::Send, false).await.sent, 4);
+    reader.until("the same letters", |_| world.messages(&dead(&world)).len() == 8).await.unwrap();
+    let checkpoint = settled(&mut reader, &world, &table).await;
+    drop(reader);
+    world
+        .registry
+        .edit_values(r#"{"name":"name","type":["null","string"]"#, r#"{"name":"name","type":["null","bytes"]"#);
+    assert_eq!(replay(&world, Order::Send, false).await.sent, 4);
+    let mut reader = Reader::start(following(&world, &[&table.topic]), Some(checkpoint)).await.unwrap();
+    reader.changes(4).await.unwrap();
+    assert_eq!(seqs(&reader), [seq(2, 1), seq(3, 0), seq(3, 0), seq(4, 1)], "late, for the guard to judge");
+    reader.until("no letter", |reader| open(reader, &table) == Some(0)).await.unwrap();
+    world.record(seq(7, 1), &[&table]);
+    reader.until("the watermark", |reader| covered(reader) == Some(seq(7, 1))).await.unwrap();
 }
 
 #[tokio::test]
