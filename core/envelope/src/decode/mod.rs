@@ -16,6 +16,7 @@ mod input;
 mod json;
 mod node;
 mod order;
+mod passed_over;
 mod placeholder;
 mod reader;
 mod shape;

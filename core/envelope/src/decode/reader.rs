@@ -17,7 +17,7 @@ use super::input::{Input, malformed};
 use super::json::JsonIn;
 use super::node::{self, Kind, Node};
 use super::shape::{self, Eager, Meaning};
-use super::{order, placeholder};
+use super::{order, passed_over, placeholder};
 use crate::encode::avro::AvroOut;
 use crate::encode::emit::Emit;
 use crate::encode::json::JsonOut;
@@ -54,7 +54,8 @@ pub enum Decoded {
     Tombstone(Change, Option<Lineage>),
     /// The end of a slice, of which each of so many partitions gets one.
     SnapshotEnd(Change, Option<Lineage>, u32),
-    /// Nothing of a row: a tombstone that Debezium wrote behind its delete, or one without a key.
+    /// Nothing of a row: a tombstone that Debezium wrote behind its delete, or one without a key; a message of the log, or the
+    /// border of a transaction.
     Nothing,
 }
 
@@ -71,6 +72,8 @@ pub struct TableReader {
     table: Option<TableId>,
     /// Whether a row was read since `brought` changed.
     seen_row: bool,
+    /// Its messages are no changes of rows.
+    is_passed_over: bool,
     /// The schema, and the header with initial defaults that it was made with.
     schema: Option<(Vec<u8>, Arc<TableSchema>)>,
 }
@@ -92,8 +95,7 @@ struct ColumnReader {
 
 impl TableReader {
     /// A reader of Avro. Without a key schema the table has no key: for a message with a null key, such as a truncate, give
-    /// the newest key schema of the topic. `table`: where only tombstones may come, which do not
-    /// name it.
+    /// the newest key schema of the topic. `table`: of messages that do not name it.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if the schemas are not of an envelope.
@@ -101,13 +103,17 @@ impl TableReader {
         let value = node::from_avro(value_schema)?;
         let key = key_schema.map(node::from_avro).transpose()?;
         let mut reader = Self::new(Notation::Avro, table);
+        if passed_over::by_schema(&value) {
+            reader.is_passed_over = true;
+            return Ok(reader);
+        }
         reader.compile(row_node(&value)?, key_names(key.as_ref())?.as_deref())?;
         (reader.value, reader.key) = (Some(value), key);
         reader.check_key()?;
         Ok(reader)
     }
 
-    /// A reader of JSON. Messages bring their schema along, or the header that says it.
+    /// A reader of JSON. Messages bring their schema along, or the header that says it. `table`: of messages that do not name it.
     pub fn json(table: Option<TableId>) -> Self {
         Self::new(Notation::Json, table)
     }
@@ -122,6 +128,7 @@ impl TableReader {
             brought: Brought::Nothing,
             table,
             seen_row: false,
+            is_passed_over: false,
             schema: None,
         }
     }
@@ -131,11 +138,19 @@ impl TableReader {
         self.schema.as_ref().map(|(_, schema)| schema)
     }
 
+    /// The table of the messages that were read, or the one that was given.
+    pub fn table(&self) -> Option<&TableId> {
+        self.schema().map(|schema| &schema.table).or(self.table.as_ref())
+    }
+
     /// Reads a message.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if it is none of this table's envelope: it belongs to the dead letters.
     pub fn read(&mut self, message: &Incoming<'_>) -> Result<Decoded> {
+        if self.is_passed_over {
+            return Ok(Decoded::Nothing);
+        }
         let seq = match message.header(headers::SEQ) {
             Some(bytes) => Some(headers::read_seq(bytes).ok_or_else(|| Error::data("a header is no order token"))?),
             None => None,
@@ -145,11 +160,17 @@ impl TableReader {
         if let Some(shape) = message.header(headers::SHAPE).filter(|_| self.notation == Notation::Json) {
             self.take_shape(shape)?;
         }
+        if let Some(table) = message.header(headers::TABLE) {
+            self.table = Some(headers::read_table(table).ok_or_else(|| Error::data("a header is no table"))?);
+        }
         match (&message.value, seq, message.header(headers::CONTROL)) {
             (None, Some(seq), Some(kind)) => self.read_control(message, kind, seq, lineage),
             (None, Some(seq), None) if message.key.is_some() => self.read_tombstone(message, seq, lineage),
             (None, ..) => Ok(Decoded::Nothing),
-            (Some(value), seq, _) => self.read_value(message, value, seq, lineage),
+            (Some(value), seq, _) => match self.read_value(message, value, seq, lineage) {
+                Err(_) if self.notation == Notation::Json && passed_over::by_json(value) => Ok(Decoded::Nothing),
+                read => read,
+            },
         }
     }
 

@@ -9,6 +9,7 @@ use walbrook_model::{Error, ErrorKind, Result, TableId};
 use super::{Entry, Passed, Run, Setup, Stop};
 use crate::borders::Borders;
 use crate::candidate::Standing;
+use crate::claims::Writer;
 use crate::events::{self, Taken};
 use crate::journal::Journal;
 use crate::keeper::{Keeper, Recorder};
@@ -52,7 +53,7 @@ impl Setup {
             Arc::new(Producer::new(&self.settings.producer(false), &self.listener, self.settings.sink.buffer_bytes)?)
         };
         let resumed = record.source.is_some();
-        let topics = Topics::resume(journal.cluster, &record.topics, resumed, &producer).await?;
+        let topics = Topics::resume(journal.cluster, &record.topics, resumed, &self.settings, &producer).await?;
         let progress = if exactly_once {
             Progress::Within(Box::new(Transactions::new(recorder, self.status.clone())))
         } else {
@@ -141,7 +142,8 @@ impl Setup {
         }
         let events = run.schemas.events(&self.settings, EventKind::Transactions).await?;
         let name = events.envelope.topic().to_owned();
-        let topic = run.topics.open(&name, &name, TRANSACTION_PARTITIONS, &self.settings, &run.producer).await?;
+        let (writer, partitions) = (Writer::TRANSACTIONS, TRANSACTION_PARTITIONS);
+        let topic = run.topics.open(&name, &writer, partitions, &self.settings, &run.producer).await?;
         run.borders = Some(Borders::new(events, topic));
         Ok(())
     }
@@ -154,7 +156,7 @@ impl Setup {
         let events = run.schemas.events(&self.settings, EventKind::LogicalMessages).await?;
         let name = events.envelope.topic().to_owned();
         let partitions = self.settings.sink.topics.partitions;
-        let topic = run.topics.open(&name, &name, partitions, &self.settings, &run.producer).await?;
+        let topic = run.topics.open(&name, &Writer::MESSAGES, partitions, &self.settings, &run.producer).await?;
         run.log_messages = Some((events, topic));
         Ok(())
     }
