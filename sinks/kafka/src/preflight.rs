@@ -267,6 +267,7 @@ mod tests {
 
     #[test]
     fn tables_that_would_share_a_topic_are_told() {
+        use walbrook_config::MessageFormat::{Avro, Json};
         let base = testing::settings("b:9092", "p");
         let found = |pattern: &str, format, tables: &[(&str, &str)]| -> Vec<String> {
             let mut sink = KafkaSink { topic_name: pattern.to_owned(), ..base.sink.clone() };
@@ -275,7 +276,6 @@ mod tests {
             let settings = Settings::new(sink, base.pipeline.clone(), testing::info());
             check_names(&settings, &tables).1.iter().map(ToString::to_string).collect()
         };
-        use walbrook_config::MessageFormat::{Avro, Json};
         let tables = [("shop", "orders"), ("archive", "orders"), ("shop", "items")];
         assert!(found("{prefix}.{schema}.{table}", Avro, &tables).is_empty());
         let shared = found("{prefix}.{table}", Json, &tables);

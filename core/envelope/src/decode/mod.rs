@@ -19,6 +19,7 @@ mod order;
 mod passed_over;
 mod placeholder;
 mod reader;
+mod rewrite;
 mod shape;
 
 pub use reader::{Decoded, Incoming, TableReader};

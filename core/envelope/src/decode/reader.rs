@@ -13,16 +13,16 @@ use super::avro::AvroIn;
 use super::cells::{self, Notation};
 use super::document::{self, Object};
 use super::envelope::{self, Found};
-use super::input::{Input, malformed};
+use super::input::{Input as _, malformed};
 use super::json::JsonIn;
 use super::node::{self, Kind, Node};
-use super::shape::{self, Eager, Meaning};
+use super::rewrite::rewrite;
+use super::shape::{self, Meaning};
 use super::{order, passed_over, placeholder};
 use crate::encode::avro::AvroOut;
-use crate::encode::emit::Emit;
 use crate::encode::json::JsonOut;
+use crate::headers;
 use crate::text::unbase64;
-use crate::{bits, decimal, headers};
 
 /// A message as it came from a topic; Avro without its five bytes of header ([`crate::split_wire_header`]).
 #[derive(Clone, Debug)]
@@ -547,41 +547,6 @@ impl ColumnReader {
         }
         Ok(Cow::Owned(out))
     }
-}
-
-fn rewrite<'a, I: Input<'a>, E: Emit>(eager: Eager, list: bool, nulls: bool, mut input: I, out: &mut E) -> Result<()> {
-    let text = |input: &mut I| {
-        let bytes = input.bytes()?;
-        let text = match eager {
-            Eager::Digits(scale) => decimal::to_text(&bytes, scale),
-            Eager::Bits(length) => bits::to_text(&bytes, length),
-        };
-        text.ok_or_else(malformed)
-    };
-    if !list {
-        out.text(&text(&mut input)?);
-        return input.end();
-    }
-    let mut texts = Vec::new();
-    input.list(nulls, &mut |input| {
-        texts.push(input.map(text).transpose()?);
-        Ok(())
-    })?;
-    out.list(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        out.item(index);
-        match text {
-            Some(text) => {
-                if nulls {
-                    out.some(1);
-                }
-                out.text(text);
-            }
-            None => out.null(0),
-        }
-    }
-    out.list_end(texts.len());
-    input.end()
 }
 
 /// The schema of a row inside that of an envelope.
