@@ -9,7 +9,7 @@ use walbrook_model::{Error, ErrorKind, Result, TableId};
 use super::{Entry, Passed, Run, Setup, Stop};
 use crate::borders::Borders;
 use crate::candidate::Standing;
-use crate::claims::Writer;
+use crate::claims::{Claims, Writer};
 use crate::events::{self, Taken};
 use crate::journal::Journal;
 use crate::keeper::{Keeper, Recorder};
@@ -24,16 +24,15 @@ const TRANSACTION_PARTITIONS: u32 = 1;
 
 impl Setup {
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Gap`] if a topic is gone, or has less than the checkpoint says;
+    /// [`walbrook_model::ErrorKind::Gap`] if a topic is gone, has less than the checkpoint says, or would be left for another;
     /// [`walbrook_model::ErrorKind::Fenced`] if another process has taken over since this one wrote.
     pub(super) async fn start(&self) -> Result<Run> {
         self.status.restart();
         let journal = self.journal()?;
         journal.prepare(self.settings.sink.topics.replication_factor).await?;
-        // Before the id is taken: the process that has it goes on undisturbed.
-        if self.instance.has_begun() {
-            self.read(&journal).await?;
-        }
+        // Before the id is taken: the process that has it goes on undisturbed, also by one with settings of its own.
+        let seen = self.read(&journal).await?;
+        Claims::new(&self.settings).resume(&seen.topics, &self.settings)?;
         let exactly_once = self.settings.sink.exactly_once;
         let fenced = if exactly_once { self.settings.producer(true) } else { self.settings.checkpoint_producer() };
         let fenced = Arc::new(Producer::new(&fenced, &self.listener, self.settings.sink.buffer_bytes)?);

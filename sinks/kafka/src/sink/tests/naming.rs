@@ -122,6 +122,19 @@ async fn another_pattern_is_a_gap_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn another_pattern_does_not_disturb_who_runs() {
+    let Some(mut world) = World::new("undisturbed") else { return };
+    let (mut sink, orders) = (world.sink(), table("orders"));
+    sink.last_checkpoint().await.unwrap();
+    sink.write(batch(vec![insert(&orders, 1, 1)], Some("a"))).await.unwrap();
+    until_durable(&mut sink, "a").await;
+    world.config.topic_name = format!("{}-{{table}}", world.config.topic_prefix);
+    assert_eq!(world.sink().last_checkpoint().await.unwrap_err().kind(), ErrorKind::Gap);
+    sink.write(batch(vec![insert(&orders, 2, 2)], Some("b"))).await.unwrap();
+    until_durable(&mut sink, "b").await;
+}
+
+#[tokio::test]
 async fn a_table_that_takes_the_name_of_another_begins_after_a_gap() {
     let Some(mut world) = World::new("moved") else { return };
     let name = world.config.topic_prefix.clone();
