@@ -22,12 +22,15 @@ pub(crate) async fn check(config: &Config, offline: bool) -> ExitCode {
         Err(error) => return exit::report(&error),
     };
     let mut errors = 0;
+    let mut tables = Vec::new();
     match source {
         SourceEnd::Postgres(postgres) => {
             for finding in walbrook_source_postgres::preflight(&postgres).await {
                 println!("{finding}");
                 errors += usize::from(finding.severity == Severity::Error);
             }
+            // Why they cannot be known was just said.
+            tables = walbrook_source_postgres::captured_tables(&postgres).await.unwrap_or_default();
         }
         SourceEnd::Topics(topics) => {
             for finding in walbrook_source_kafka::preflight(&topics.settings).await {
@@ -37,7 +40,7 @@ pub(crate) async fn check(config: &Config, offline: bool) -> ExitCode {
         }
     }
     if let SinkEnd::Kafka(kafka) = sink {
-        for finding in walbrook_sink_kafka::preflight(&kafka.settings, &config.pipeline, kafka.info).await {
+        for finding in walbrook_sink_kafka::preflight(&kafka.settings, &config.pipeline, kafka.info, &tables).await {
             println!("{finding}");
             errors += usize::from(finding.severity == Severity::Error);
         }

@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::pattern;
 
 pub(crate) use kafka::{
-    ACCOUNT, BROKER, GROUP, HTTP_URL, PLACEHOLDER, SCOPE, TOKEN_URL, TOPIC, TOPIC_PATTERN, TOPIC_PREFIX, is_plain_http,
-    librdkafka_key, passed_through, url_host,
+    ACCOUNT, BROKER, GROUP, HTTP_URL, PLACEHOLDER, SCOPE, TOKEN_URL, TOPIC, TOPIC_NAME, TOPIC_PATTERN, TOPIC_PREFIX,
+    is_plain_http, librdkafka_key, passed_through, too_long_topic, url_host,
 };
 
 /// The longest name that `PostgreSQL` keeps (`NAMEDATALEN - 1`), in bytes.

@@ -36,6 +36,7 @@ class Capture:
             "sink.kafka": {
                 "brokers": [self.cluster.address],
                 "topic_prefix": self.form.prefix,
+                "topic_name": self.form.naming,
                 "compat": self.form.compat,
                 "format": self.form.format,
                 "exactly_once": self.form.exactly_once,
@@ -58,9 +59,10 @@ class Capture:
         schema.grant(self.server, self.daemon.publication, self.tables)
         return self
 
-    def twin(self):
-        """A second daemon of the same pipeline."""
-        return self.world.daemon(self.server, self.tables, self.daemon.name, self._options, sink=self._sink)
+    def twin(self, **changed):
+        """A second daemon of the same pipeline, perhaps with other options of `[sink.kafka]`."""
+        sink = {**self._sink, "sink.kafka": {**self._sink["sink.kafka"], **changed}}
+        return self.world.daemon(self.server, self.tables, self.daemon.name, self._options, sink=sink)
 
     def agree(self, timeout=90):
         """Waits until it has caught up, then compares every topic with its table; gives rows and messages."""

@@ -1,5 +1,6 @@
 """A pipeline from the topics of a capture into a lake, and the questions that scenarios ask of it."""
 
+import fnmatch
 import time
 
 from . import lake
@@ -26,7 +27,7 @@ class Merge:
         source = {
             "source.kafka": {
                 "brokers": [capture.cluster.address],
-                "topics": [f"{capture.form.prefix}.shop.*"],
+                "topics": [capture.form.topic("shop.*")],
                 "capture": capture.daemon.name,
                 "checkpoint_topic": capture.checkpoints,
             },
@@ -54,7 +55,7 @@ class Merge:
         return {labels["topic"] for labels, _ in worker.metrics().get("walbrook_topic_messages_total", [])}
 
     def _topics(self):
-        return {name for name in self.capture.cluster.topics() if name.startswith(f"{self.capture.form.prefix}.shop.")}
+        return set(fnmatch.filter(self.capture.cluster.topics(), self.capture.form.topic("shop.*")))
 
     def owns_all(self, worker, timeout=60):
         """Waits until a worker reads every topic."""

@@ -43,9 +43,12 @@ class Form:
     compat: str = "native"
     exactly_once: bool = False
     tombstones: bool = True
+    naming: str = "{prefix}.{schema}.{table}"
 
     def topic(self, table):
-        return f"{self.prefix}.{table}"
+        """The topic of a table, or for `schema.*` the pattern of all of them."""
+        schema, name = table.split(".")
+        return self.naming.format(prefix=self.prefix, schema=schema, table=name)
 
 
 def read(cluster, topic, committed=True, settled=True, timeout=60):

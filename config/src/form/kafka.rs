@@ -1,6 +1,6 @@
 //! Forms of Kafka: brokers, topics, groups, and the address of a registry.
 
-use super::{Form, host, length, printable};
+use super::{Form, NAME_BYTES_MAX, host, length, printable};
 
 /// The longest name of a topic that Kafka keeps, in bytes.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -23,6 +23,12 @@ pub(crate) static TOPIC: Form =
 pub(crate) static TOPIC_PREFIX: Form = Form {
     expected: "a name of 1 to 100 characters out of A-Z, a-z, 0-9, ., _ and -",
     check: |text| length(text, 100).and_then(|()| topic(text)),
+};
+
+pub(crate) static TOPIC_NAME: Form = Form {
+    expected: "{table}, and {schema} and {prefix} where wanted, such as \"{prefix}.{schema}.{table}\"; beside them A-Z, a-z, 0-9, \
+               ., _ and -",
+    check: topic_name,
 };
 
 pub(crate) static TOPIC_PATTERN: Form = Form {
@@ -105,6 +111,41 @@ fn topic(text: &str) -> Result<(), &'static str> {
         return Err("not the name of a topic");
     }
     topic_characters(text)
+}
+
+/// Whether names of topics can be made by this pattern. What is beside the placeholders must be what a name may hold.
+fn topic_name(text: &str) -> Result<(), &'static str> {
+    length(text, TOPIC_BYTES_MAX)?;
+    let half = "holds half a pair of braces";
+    let (mut rest, mut has_table) = (text, false);
+    while let Some((beside, opened)) = rest.split_once('{') {
+        let (placeholder, behind) = opened.split_once('}').ok_or(half)?;
+        match placeholder {
+            _ if beside.contains('}') || placeholder.contains('{') => return Err(half),
+            "table" => has_table = true,
+            "schema" | "prefix" => {}
+            _ => return Err("holds an unknown placeholder"),
+        }
+        topic_characters(beside)?;
+        rest = behind;
+    }
+    if rest.contains('}') {
+        return Err(half);
+    }
+    topic_characters(rest)?;
+    if !has_table {
+        return Err("lacks {table}: tables do not share a topic");
+    }
+    if text.starts_with("__") { Err("begins with __, as Kafka's own topics do") } else { Ok(()) }
+}
+
+/// The length of the longest name of a topic that a table can get by a pattern that [`TOPIC_NAME`] takes, in bytes; `None`:
+/// Kafka takes it.
+pub(crate) fn too_long_topic(pattern: &str, prefix: &str) -> Option<usize> {
+    // What a name holds that no topic may is replaced character by character, so it never becomes longer.
+    let longest = "x".repeat(NAME_BYTES_MAX);
+    let name = pattern.replace("{prefix}", prefix).replace("{schema}", &longest).replace("{table}", &longest);
+    Some(name.len()).filter(|bytes| *bytes > TOPIC_BYTES_MAX)
 }
 
 fn topic_characters(text: &str) -> Result<(), &'static str> {
@@ -250,6 +291,34 @@ mod tests {
             &["https://login.example.com/oauth2/token"],
             &["login.example.com", "https://a:b@login.example.com"],
         );
+    }
+
+    #[test]
+    fn patterns_of_names() {
+        let long = format!("{{table}}{}", "a".repeat(249));
+        let good = ["{prefix}.{schema}.{table}", "{table}", "cdc-{schema}-{table}", "{table}.{table}", "_{table}"];
+        let bad = [
+            "",
+            "orders",
+            "{prefix}.{schema}",
+            "{Table}",
+            "{ table }",
+            "{}.{table}",
+            "{topic}.{table}",
+            "{table",
+            "table}",
+            "{{table}}",
+            "{schema{table}}",
+            "{table}}",
+            "{prefix}/{table}",
+            "{prefix} {table}",
+            "caf\u{e9}.{table}",
+            "__{table}",
+            &long,
+        ];
+        check(&TOPIC_NAME, &good, &bad);
+        assert_eq!(too_long_topic("{prefix}.{schema}.{table}", &"p".repeat(100)), None);
+        assert_eq!(too_long_topic("{schema}{schema}{schema}{table}", ""), Some(252));
     }
 
     #[test]

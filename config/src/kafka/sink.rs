@@ -22,8 +22,10 @@ pub struct KafkaSink {
     pub registry: Option<Registry>,
     /// Subjects of schemas in the registry.
     pub subject_strategy: SubjectStrategy,
-    /// First part of the names of topics and schemas: `<topic_prefix>.<schema>.<table>`.
+    /// `{prefix}` of `topic_name`, first part of the names of topics that are no table's, and what messages call their source.
     pub topic_prefix: String,
+    /// How the topics of tables are named: a pattern with `{table}`, and perhaps `{schema}` and `{prefix}`.
+    pub topic_name: String,
     /// How messages are written.
     pub messages: Messages,
     /// Topics that walbrook makes.
@@ -91,17 +93,29 @@ pub enum Oversize {
     },
 }
 
+/// Debezium's strategies, and what routers of Kafka Connect do to their names.
+const NAMING: &str = "unknown key; write the names as a pattern, such as topic_name = \"{prefix}-{schema}-{table}\"";
+
 pub(crate) static SINK: Section = Section {
     path: &["sink", "kafka"],
-    doc: "Change topics, one a table: `<topic_prefix>.<schema>.<table>`.",
+    doc: "Change topics, one a table, named by `topic_name`.",
     presence: Presence::Choice,
     settings: &[
         client::BROKERS,
         Setting {
             name: "topic_prefix",
             kind: Kind::Text { form: &form::TOPIC_PREFIX, unset: Unset::Derived("`pipeline.name`") },
-            doc: "First part of the names of topics and schemas.",
+            doc: "First part of the names of topics and schemas, and what messages call their source.",
             change: "Chosen once. Set what `topic.prefix` was where walbrook takes the place of Debezium.",
+            since: "0.1",
+        },
+        Setting {
+            name: "topic_name",
+            kind: Kind::Text { form: &form::TOPIC_NAME, unset: Unset::Default("{prefix}.{schema}.{table}") },
+            doc: "How the topic of a table is named, and with it its schemas: `{prefix}` is `topic_prefix`, and `_` takes the place of \
+                  what Kafka does not allow. A table whose topic another has already stops; `check` names both.",
+            change: "Chosen once: under other names nothing goes on before `walbrook gap accept`, which reads all tables again. Set it \
+                     where consumers expect other names, as from a RegexRouter of Kafka Connect.",
             since: "0.1",
         },
         messages::COMPAT,
@@ -252,11 +266,20 @@ pub(crate) static SINK: Section = Section {
         ("enable_idempotence", Foreign::Refused("unknown key; messages are always written idempotently")),
         ("transactional_id", Foreign::Refused("unknown key; it follows from pipeline.name")),
         ("batch_size", Foreign::Refused("unknown key; \"batch.size\" belongs in [sink.kafka.librdkafka]")),
-        ("topic", Foreign::Refused("unknown key; each table has its topic, <topic_prefix>.<schema>.<table>")),
+        ("topic", Foreign::Refused("unknown key; each table has its topic, named by topic_name")),
+        ("topic_naming_strategy", Foreign::Refused(NAMING)),
+        ("topic_delimiter", Foreign::Refused(NAMING)),
+        ("topic_regex", Foreign::Refused(NAMING)),
+        ("topic_replacement", Foreign::Refused(NAMING)),
+        ("topic_pattern", Foreign::Named("topic_name")),
+        ("topic_format", Foreign::Named("topic_name")),
         ("heartbeat_interval_ms", Foreign::Named("heartbeat_interval")),
         ("snapshot_mode", Foreign::Refused("unknown key; it is mode in [source.postgres.snapshot]")),
         ("table_include_list", Foreign::Refused("unknown key; it is include in [source.postgres.tables]")),
-        ("transforms", Foreign::Refused("transforms of Kafka Connect are not supported")),
+        (
+            "transforms",
+            Foreign::Refused("transforms of Kafka Connect are not supported; topics are named by topic_name"),
+        ),
     ],
 };
 
@@ -324,12 +347,22 @@ impl KafkaSink {
             reader.complain("message_bytes_max", Problem::new(what).expected("at most buffer_bytes"));
         }
         let checkpoint_topic = reader.text("checkpoint_topic").unwrap_or_default();
+        let topic_prefix = reader.text("topic_prefix").unwrap_or_else(|| pipeline.to_owned());
+        let topic_name = reader.text("topic_name").unwrap_or_default();
+        if let Some(bytes) = form::too_long_topic(&topic_name, &topic_prefix) {
+            let what = format!("the topic of a table could get a name of {bytes} characters");
+            reader.complain(
+                "topic_name",
+                Problem::new(what).expected("at most 249, with 63 for {schema} and {table} each"),
+            );
+        }
         Self {
             client: KafkaClient::read(document, &reader, &SECTIONS, env),
             oversize: Oversize::read(&reader, pipeline, &checkpoint_topic),
             subject_strategy: registry.as_ref().map_or(SubjectStrategy::Topic, SubjectStrategy::read),
             registry: registry.map(|reader| Registry::read(&reader, env)),
-            topic_prefix: reader.text("topic_prefix").unwrap_or_else(|| pipeline.to_owned()),
+            topic_prefix,
+            topic_name,
             messages,
             topics: NewTopics::read(&reader),
             checkpoint_topic,

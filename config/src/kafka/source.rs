@@ -55,7 +55,8 @@ pub(crate) static SOURCE: Section = Section {
         Setting {
             name: "topics",
             kind: Kind::Texts { form: &form::TOPIC_PATTERN, unset: Unset::Refused { example: "[\"shop.public.*\"]" } },
-            doc: "Change topics to read.",
+            doc: "Change topics to read. Their messages say whose changes they are, whatever the topics are called; rows without an \
+                  envelope, as ExtractNewRecordState of Kafka Connect leaves them, are refused.",
             change: "Name them one by one where new tables should not come along by themselves.",
             since: "0.1",
         },

@@ -38,6 +38,7 @@ const JSON: &str = "[sink.kafka]\nbrokers = [\"127.0.0.1:9092\"]\nformat = \"jso
 fn a_sink_has_its_defaults() {
     let sink = sink(JSON);
     assert_eq!((sink.topic_prefix.as_str(), sink.checkpoint_topic.as_str()), ("shop", "walbrook.checkpoints"));
+    assert_eq!(sink.topic_name, "{prefix}.{schema}.{table}");
     assert_eq!((sink.messages.compat, sink.messages.format), (Compat::Native, MessageFormat::Json));
     assert!(sink.messages.tombstones && !sink.messages.transactions && !sink.exactly_once);
     assert_eq!((sink.messages.decimal, sink.messages.field_names), (None, None));
@@ -51,12 +52,13 @@ fn a_sink_has_its_defaults() {
 #[test]
 fn what_a_sink_sets_is_kept() {
     let sink = sink(
-        "[sink.kafka]\nbrokers = [\"a:1\", \"[::1]:2\"]\ntopic_prefix = \"Shop-1\"\ncompat = \"debezium\"\n\
+        "[sink.kafka]\nbrokers = [\"a:1\", \"[::1]:2\"]\ntopic_prefix = \"Shop-1\"\ntopic_name = \"cdc-{schema}-{table}\"\ncompat = \"debezium\"\n\
          time = \"isostring\"\nbinary = \"base64-url-safe\"\nunknown_types = \"text\"\nschema_names = \"avro_unicode\"\n\
          unavailable_placeholder = \"__gone\"\nlinger = \"0ms\"\ncompression = \"none\"\nretention = \"36500d\"\n\
          [sink.kafka.registry]\nurl = \"http://[::1]:8081/apis/ccompat/v7/\"\nsubject_strategy = \"topic_record\"\n",
     );
     assert_eq!((sink.topic_prefix.as_str(), sink.messages.compat), ("Shop-1", Compat::Debezium));
+    assert_eq!(sink.topic_name, "cdc-{schema}-{table}");
     assert_eq!(
         (sink.messages.time, sink.messages.binary),
         (Some(TimeMode::IsoString), Some(BinaryMode::Base64UrlSafe))

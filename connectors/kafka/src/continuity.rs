@@ -91,7 +91,12 @@ pub(crate) fn accept(known: Option<&TopicPositions>, found: &[Bounds], others: &
     if further.iter().any(|bounds| bounds.high > 0) {
         partitions.extend(further.iter().map(begins));
     }
-    TopicPositions { partitions, slices: known.slices.clone(), letters: known.letters.clone() }
+    TopicPositions {
+        partitions,
+        slices: known.slices.clone(),
+        letters: known.letters.clone(),
+        whose: known.whose.clone(),
+    }
 }
 
 /// The gap that shows in the first message of a partition, if it is not the last one that was read before.

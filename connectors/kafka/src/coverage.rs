@@ -47,7 +47,8 @@ mod tests {
         let positions = [("p.s.a".to_owned(), known(&[3, 7])), ("p.s.b".to_owned(), known(&[0]))];
         let checkpoint = Positions::new(positions.into(), Vec::new()).to_checkpoint().unwrap();
         let lacks = |ends: &[(&str, &[i64])]| {
-            let topic = |ends: &[i64]| PublishedTopic { partitions: 0, ends: ends.to_vec(), written: None };
+            let topic =
+                |ends: &[i64]| PublishedTopic { partitions: 0, ends: ends.to_vec(), table: None, written: None };
             let topics = ends.iter().map(|(name, ends)| ((*name).to_owned(), topic(ends))).collect();
             not_covered(&settings, &checkpoint, &topics).unwrap()
         };

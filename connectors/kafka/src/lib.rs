@@ -9,6 +9,7 @@
 //!                                                 -> hold       what goes together
 //!                                        -> watermark, logs     records of the capture -> what is covered, what is let in
 //! positions: the checkpoint, one offset a partition                 continuity: is the topic still the same?
+//! whose: the table of a topic, as messages tell it
 //! ownership: which topics are ours          sharing: one checkpoint of several processes
 //! coverage: does it cover what the capture says is there?
 //! ```
@@ -40,6 +41,7 @@ mod status;
 mod testing;
 mod topic;
 mod watermark;
+mod whose;
 mod worker;
 
 pub use coverage::not_covered;

@@ -14,6 +14,7 @@ use walbrook_model::{Checkpoint, Error, Result};
 
 use crate::letters::Letters;
 use crate::slices::Slices;
+use crate::whose::Whose;
 
 const VERSION: u32 = 1;
 
@@ -41,6 +42,9 @@ pub(crate) struct TopicPositions {
     /// Messages that were put aside and are missing still.
     #[serde(default, skip_serializing_if = "Letters::is_empty")]
     pub(crate) letters: Letters,
+    /// Whose changes they are.
+    #[serde(default, skip_serializing_if = "Whose::is_unknown")]
+    pub(crate) whose: Whose,
 }
 
 /// Where a partition is read on.
@@ -137,7 +141,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use walbrook_letters::Answers;
-    use walbrook_model::{ErrorKind, Seq};
+    use walbrook_model::{ErrorKind, Seq, TableId};
 
     use super::*;
     use crate::letters::About;
@@ -156,6 +160,7 @@ mod tests {
         );
         let topic = TopicPositions {
             letters,
+            whose: Whose::One(TableId::new("public", "orders")),
             partitions: vec![
                 Position::default(),
                 Position { next: 43, last: Some(seen), schemas: SchemaIds { key: Some(1), value: Some(2) } },

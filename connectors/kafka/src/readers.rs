@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use walbrook_envelope::{Decoded, Incoming, TableReader, headers, split_wire_header};
+use walbrook_envelope::{Decoded, Incoming, TableReader, headers, record_names, split_wire_header};
 use walbrook_model::{Error, Result, Seq, TableId};
 
 use crate::positions::SchemaIds;
@@ -40,8 +40,9 @@ impl Lookup {
 
     /// The newest schema of a topic's keys or values. Which strategy names its subject is not known here.
     fn latest(&self, topic: &str, part: &str, record: &str) -> Result<Option<u32>> {
-        let subjects = [format!("{topic}-{part}"), format!("{topic}.{record}"), format!("{topic}-{topic}.{record}")];
-        for subject in subjects {
+        let of_record = |record: String| [format!("{topic}-{record}"), record];
+        let of_records = record_names(topic, record).into_iter().flat_map(of_record);
+        for subject in std::iter::once(format!("{topic}-{part}")).chain(of_records) {
             let (schemas, asked) = (self.schemas()?.clone(), subject.clone());
             let found = self.ask(async move { schemas.latest(&asked).await });
             if let Some((id, _)) = found.map_err(|error| about(error, || format!("subject {subject}")))? {
@@ -76,6 +77,8 @@ pub(crate) struct Readers {
     last: usize,
     json: TableReader,
     checks_cells: bool,
+    /// The table of the messages so far.
+    table: Option<TableId>,
 }
 
 #[derive(Debug)]
@@ -89,9 +92,11 @@ struct AvroReader {
 const AVRO: u8 = 0;
 
 impl Readers {
-    pub(crate) fn new(topic: &str, ids: SchemaIds) -> Self {
-        let json = TableReader::json(Some(table_of(topic)));
-        Self { topic: topic.to_owned(), ids, keyless: false, avro: Vec::new(), last: 0, json, checks_cells: false }
+    /// `table`: what messages before told, for one that tells none.
+    pub(crate) fn new(topic: &str, ids: SchemaIds, table: Option<TableId>) -> Self {
+        let json = TableReader::json(table.clone());
+        let topic = topic.to_owned();
+        Self { topic, ids, keyless: false, avro: Vec::new(), last: 0, json, table, checks_cells: false }
     }
 
     /// Whether a message with a cell that no table can store is one that cannot be read.
@@ -179,7 +184,7 @@ impl Readers {
     fn add(&mut self, lookup: &Lookup, key: Option<u32>, value: u32) -> Result<usize> {
         let key_schema = key.map(|id| lookup.schema(id)).transpose()?;
         let value_schema = lookup.schema(value)?;
-        let mut reader = TableReader::avro(key_schema.as_deref(), &value_schema, Some(self.table()))
+        let mut reader = TableReader::avro(key_schema.as_deref(), &value_schema, self.table())
             .map_err(|error| error.on(format!("schema {value}")))?;
         reader.check_cells(self.checks_cells);
         if self.avro.len() >= READERS_MAX {
@@ -189,10 +194,10 @@ impl Readers {
         Ok(self.avro.len() - 1)
     }
 
-    /// The table of the topic, as its messages say, or its name where none did.
-    pub(crate) fn table(&self) -> TableId {
+    /// The table of the newest message that told one. The topic's name is nothing to go by: whoever writes it chose it.
+    pub(crate) fn table(&self) -> Option<TableId> {
         let newest = self.avro.get(self.last).map_or(&self.json, |found| &found.reader);
-        newest.schema().map_or_else(|| table_of(&self.topic), |schema| schema.table.clone())
+        newest.table().or(self.table.as_ref()).cloned()
     }
 }
 
@@ -208,13 +213,6 @@ fn split(bytes: Option<Bytes>) -> Result<(Option<u32>, Option<Bytes>)> {
     Ok((Some(id), Some(rest)))
 }
 
-/// The table that a topic is named after: `prefix.schema.table`.
-fn table_of(topic: &str) -> TableId {
-    let (rest, name) = topic.rsplit_once('.').unwrap_or(("", topic));
-    let schema = rest.rsplit_once('.').map_or(rest, |(_, schema)| schema);
-    TableId::new(schema, name)
-}
-
 /// The order token in a message's headers.
 pub(crate) fn seq_of(headers: &[(&str, &[u8])]) -> Option<Seq> {
     headers.iter().find(|(name, _)| *name == headers::SEQ).and_then(|(_, bytes)| read_seq(bytes))
@@ -223,20 +221,4 @@ pub(crate) fn seq_of(headers: &[(&str, &[u8])]) -> Option<Seq> {
 /// The order token that a header holds.
 pub(crate) fn read_seq(bytes: &[u8]) -> Option<Seq> {
     std::str::from_utf8(bytes).ok()?.parse().ok().and_then(Seq::from_u128)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_names_its_table() {
-        for (topic, schema, name) in [
-            ("shop.public.orders", "public", "orders"),
-            ("public.orders", "public", "orders"),
-            ("orders", "", "orders"),
-        ] {
-            assert_eq!(table_of(topic), TableId::new(schema, name), "{topic}");
-        }
-    }
 }

@@ -191,6 +191,7 @@ impl Reading {
                     through: published.through,
                     complete_until_us: published.complete_until_us,
                     ends: topics().map(|(name, topic)| (name.clone(), topic.ends.clone())).collect(),
+                    tables: topics().filter_map(|(name, topic)| Some((name.clone(), topic.table.clone()?))).collect(),
                     written: topics().filter_map(|(name, topic)| Some((name.clone(), topic.written?))).collect(),
                 };
                 for topic in &mut self.topics {

@@ -175,8 +175,17 @@ impl World {
     }
 
     pub(crate) fn table(&self, name: &str, format: Format) -> Table {
+        self.shaped(name, Shape::native(&self.prefix, format))
+    }
+
+    /// A table whose topic is named by a pattern.
+    pub(crate) fn named(&self, name: &str, pattern: &str, shape: Shape) -> Table {
+        self.shaped(name, Shape { topic_name: pattern.to_owned(), ..shape })
+    }
+
+    fn shaped(&self, name: &str, shape: Shape) -> Table {
         let schema = schema(name);
-        let shape = Arc::new(Shape::native(&self.prefix, format));
+        let shape = Arc::new(shape);
         let info = SourceInfo {
             version: "1".to_owned(),
             connector: "postgresql".to_owned(),
@@ -342,7 +351,8 @@ impl World {
         for table in topics {
             let partitions = u32::try_from(self.partitions(&table.topic)).unwrap();
             let ends = (0..i32::try_from(partitions).unwrap()).map(|n| self.end(&table.topic, n)).collect();
-            record.topics.insert(table.topic.clone(), PublishedTopic { partitions, ends, written });
+            let id = Some(table.schema.table.clone());
+            record.topics.insert(table.topic.clone(), PublishedTopic { partitions, ends, table: id, written });
         }
         let topic = format!("{}.checkpoints", self.prefix);
         self.send_bytes(&topic, 0, Some(b"another"), Some(b"{}"));

@@ -22,6 +22,7 @@ use crate::readers::{Lookup, Readers};
 use crate::slices::Slices;
 use crate::status::TopicStatus;
 use crate::watermark::Record;
+use crate::whose::Whose;
 use crate::{continuity, events};
 use aside::too_late;
 use pause::{Blocked, Waits};
@@ -64,6 +65,9 @@ pub(crate) struct Topic {
     /// Tables whose changes come in any order, and those of them that the sink has not heard of.
     unordered: BTreeSet<TableId>,
     untold: Vec<TableId>,
+    whose: Whose,
+    /// The table that the capture says.
+    recorded: Option<TableId>,
     /// Since they were told.
     counts: TopicStatus,
 }
@@ -95,7 +99,9 @@ impl Topic {
             slices: positions.slices,
             letters: positions.letters,
             letters_max: 0,
-            readers: Readers::new(name, schemas.unwrap_or_default()),
+            readers: Readers::new(name, schemas.unwrap_or_default(), positions.whose.table().cloned()),
+            whose: positions.whose,
+            recorded: None,
             stopped: None,
             waits: None,
             blocked: None,
@@ -143,7 +149,14 @@ impl Topic {
             partitions: self.partitions.iter().map(|partition| partition.position).collect(),
             slices: self.slices.clone(),
             letters: self.letters.clone(),
+            whose: self.whose.clone(),
         }
+    }
+
+    /// The table whose changes these are; `None` where nobody can say it, or they are those of several.
+    fn table(&self) -> Option<&TableId> {
+        let recorded = self.recorded.as_ref().filter(|_| self.whose.is_unknown());
+        self.whose.table().or(recorded)
     }
 
     /// The number of partitions that are read.
@@ -179,6 +192,7 @@ impl Topic {
     pub(crate) fn take_record(&mut self, record: &Record) {
         let through = record.written.get(&self.name).map_or(record.through, |written| *written.max(&record.through));
         self.merge.record(through, record.ends.get(&self.name).map(Vec::as_slice));
+        self.recorded = record.tables.get(&self.name).cloned();
     }
 
     /// Whether a message was not taken before. The first of a partition may be there to prove that the topic is the same.
@@ -326,6 +340,9 @@ impl Topic {
     ) {
         self.waits = None;
         self.went_past(raw);
+        if let Some(change) = decoded.change() {
+            self.whose.told(&change.schema.table);
+        }
         if !self.letters.is_empty() {
             self.answered(answers, raw, decoded.change().map(|change| change.seq));
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use walbrook_model::Seq;
+use walbrook_model::{Seq, TableId};
 
 /// Records that wait for their ends. Above that every second one goes: the watermark then moves in larger steps.
 const PENDING_MAX: usize = 512;
@@ -22,6 +22,8 @@ pub(crate) struct Record {
     pub(crate) complete_until_us: Option<i64>,
     /// The ends of the partitions of each topic.
     pub(crate) ends: BTreeMap<String, Vec<i64>>,
+    /// The tables of topics.
+    pub(crate) tables: BTreeMap<String, TableId>,
     /// Topics that are further than `through`, which waits for the tables of others.
     pub(crate) written: BTreeMap<String, Seq>,
 }
@@ -168,6 +170,7 @@ mod tests {
                             place: (0, count(records.len())),
                             through: seq(written),
                             complete_until_us: Some(written),
+                            tables: BTreeMap::new(),
                             written: BTreeMap::new(),
                             ends: TOPICS.iter().enumerate().map(|(n, name)| ((*name).to_owned(), ends(n).collect())).collect(),
                         });
@@ -211,9 +214,8 @@ mod tests {
         let record = |n: i64| Record {
             place: (0, n),
             through: seq(n),
-            complete_until_us: None,
-            written: BTreeMap::new(),
             ends: [("a".to_owned(), vec![n]), ("other".to_owned(), vec![99])].into(),
+            ..Record::default()
         };
         for n in 0..5 * max {
             watermark.push(record(n));

@@ -38,6 +38,6 @@ mod worker;
 
 pub use checkpoint::checkpoint_position;
 pub use gap::{Accepted, accept_gap, find_gap};
-pub use preflight::preflight;
+pub use preflight::{captured_tables, preflight};
 pub use source::PostgresSource;
 pub use status::{Events, SlotStatus, State as SourceState, Status, TableSnapshot};

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use walbrook_model::{Checkpoint, Error, Result, Seq};
+use walbrook_model::{Checkpoint, Error, Result, Seq, TableId};
 
 const VERSION: u32 = 1;
 
@@ -44,6 +44,9 @@ pub struct PublishedTopic {
     pub partitions: u32,
     /// For each of them the offset behind the last message.
     pub ends: Vec<i64>,
+    /// The table whose changes are in it, for good; `None`: they are no changes of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableId>,
     /// Every change of this topic up to it is there, where that is further than [`PublishedCheckpoint::through`], which waits for
     /// other tables that have stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +137,12 @@ mod tests {
 
     fn record() -> PublishedCheckpoint {
         let gap = TableGap { since: Seq::ZERO, reason: "r".into(), remedy: None };
-        let topic = PublishedTopic { partitions: 2, ends: vec![0, 7], written: Some(Seq::MAX) };
+        let topic = PublishedTopic {
+            partitions: 2,
+            ends: vec![0, 7],
+            table: Some(TableId::new("s", "t")),
+            written: Some(Seq::MAX),
+        };
         PublishedCheckpoint {
             source: Some("{\"lsn\":\"0/1\"}".to_owned()),
             through: Seq::MAX,

@@ -29,6 +29,18 @@ pub enum EventKind {
     Heartbeats,
 }
 
+impl EventKind {
+    /// The topic of such messages.
+    pub fn topic(self, settings: &Settings) -> String {
+        let prefix = &settings.topic_prefix;
+        names::sanitized(&match self {
+            Self::LogicalMessages => format!("{prefix}.message"),
+            Self::Transactions => format!("{prefix}.transaction"),
+            Self::Heartbeats => format!("__debezium-heartbeat.{prefix}"),
+        })
+    }
+}
+
 /// The topic of such messages: schemas and encoder.
 #[derive(Debug)]
 pub struct EventEnvelope {
@@ -74,16 +86,12 @@ pub struct TransactionBorder<'a> {
 impl EventEnvelope {
     /// Compiles the messages of a kind.
     pub fn new(kind: EventKind, settings: &Arc<Settings>, info: &Arc<SourceInfo>) -> Self {
-        let (topic, key, value) = match kind {
-            EventKind::LogicalMessages => {
-                (names::topic(settings, "message"), message_key(), message_value(settings.binary))
-            }
-            EventKind::Transactions => (names::topic(settings, "transaction"), transaction_key(), transaction_value()),
-            EventKind::Heartbeats => {
-                let topic = names::sanitized(&format!("__debezium-heartbeat.{}", settings.topic_prefix));
-                (topic, heartbeat_key(), heartbeat_value())
-            }
+        let (key, value) = match kind {
+            EventKind::LogicalMessages => (message_key(), message_value(settings.binary)),
+            EventKind::Transactions => (transaction_key(), transaction_value()),
+            EventKind::Heartbeats => (heartbeat_key(), heartbeat_value()),
         };
+        let topic = kind.topic(settings);
         Self { settings: settings.clone(), info: info.clone(), topic, key: Texts::new(&key), value: Texts::new(&value) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Ours stand on tombstones too. A reader that does not know them loses nothing that Debezium has.
 
-use walbrook_model::Seq;
+use walbrook_model::{Seq, TableId};
 
 /// The order token, as a decimal number.
 pub const SEQ: &str = "walbrook.seq";
@@ -22,6 +22,9 @@ pub const SNAPSHOT_END: &str = "snapshot_end";
 pub const PARTITIONS: &str = "walbrook.partitions";
 /// The table and its shape, where the message does not say it.
 pub const SHAPE: &str = "walbrook.shape";
+/// The table, on a message without a value or whose value lies elsewhere, and without [`SHAPE`]: a JSON object of `schema` and
+/// `name`. The name of its topic need not tell it.
+pub const TABLE: &str = "walbrook.table";
 /// What rows hold that were there before a column was added: a JSON object of column and base64 of the value as the message
 /// would hold it.
 pub const INITIAL: &str = "walbrook.initial";
@@ -41,6 +44,16 @@ pub const CONTEXT_RUN: &str = "__debezium.context.runId";
 /// Writes an order token.
 pub(crate) fn write_seq(seq: Seq, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(seq.to_u128()).as_bytes());
+}
+
+/// The value of [`TABLE`].
+pub fn table(table: &TableId) -> Vec<u8> {
+    serde_json::to_vec(table).unwrap_or_default()
+}
+
+/// The table that a value of [`TABLE`] says; `None` if it is none.
+pub fn read_table(bytes: &[u8]) -> Option<TableId> {
+    serde_json::from_slice(bytes).ok()
 }
 
 /// Reads an order token.

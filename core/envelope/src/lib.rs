@@ -37,6 +37,8 @@ pub use checkpoint::{PublishedCheckpoint, PublishedTopic, TableGap};
 pub use decode::{Decoded, Incoming, TableReader};
 pub use events::{EventEnvelope, EventKind, LogicalMessage, MESSAGES, TransactionBorder};
 pub use messages::{Message, Messages};
+pub use names::{record_names, table_topic};
+pub use schemas::check_topic;
 pub use settings::{
     BinaryMode, Compat, DecimalMode, Format, HstoreMode, IntervalMode, NameAdjustment, Settings, TimeMode, UNAVAILABLE,
     UnknownTypes,

@@ -5,20 +5,37 @@ use std::fmt::Write as _;
 use crate::settings::{NameAdjustment, Settings};
 use walbrook_model::TableId;
 
-/// The topic of a table: `prefix.schema.table`, with `_` for what Kafka does not allow.
-pub(crate) fn table_topic(settings: &Settings, table: &TableId) -> String {
-    sanitized(&format!("{}.{}.{}", settings.topic_prefix, table.schema, table.name))
-}
-
-/// A topic of the whole source, such as `prefix.transaction`.
-pub(crate) fn topic(settings: &Settings, name: &str) -> String {
-    sanitized(&format!("{}.{name}", settings.topic_prefix))
+/// The topic of a table: [`Settings::topic_name`] filled in, with `_` for what Kafka does not allow.
+pub fn table_topic(settings: &Settings, table: &TableId) -> String {
+    let (mut name, mut rest) = (String::new(), settings.topic_name.as_str());
+    // In one pass: what is filled in may look like a placeholder.
+    while let Some((beside, opened)) = rest.split_once('{') {
+        let (placeholder, behind) = opened.split_once('}').unwrap_or((opened, ""));
+        name.push_str(beside);
+        name.push_str(match placeholder {
+            "prefix" => &settings.topic_prefix,
+            "schema" => &table.schema,
+            "table" => &table.name,
+            _ => "",
+        });
+        rest = behind;
+    }
+    name.push_str(rest);
+    sanitized(&name)
 }
 
 /// A name that Kafka allows for a topic.
 pub(crate) fn sanitized(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
+}
+
+/// The full names that a record of a topic's schemas may have, whatever adjusts them: `part` is `Key`, `Value` or `Envelope`.
+pub fn record_names(topic: &str, part: &str) -> Vec<String> {
+    let modes = [NameAdjustment::None, NameAdjustment::Avro, NameAdjustment::AvroUnicode];
+    let mut names: Vec<String> = modes.map(|mode| record(mode, &format!("{topic}.{part}"))).into();
+    names.dedup();
+    names
 }
 
 /// The full name of a record, such as `prefix.schema.table.Key`.
@@ -71,6 +88,19 @@ fn push(to: &mut String, c: char, first: bool, underscore: bool, dots: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Format;
+
+    #[test]
+    fn topics_are_named_by_the_pattern() {
+        let check = |pattern: &str, (schema, table): (&str, &str), expected: &str| {
+            let settings = Settings { topic_name: pattern.to_owned(), ..Settings::native("p", Format::Json) };
+            assert_eq!(table_topic(&settings, &TableId::new(schema, table)), expected, "{pattern}");
+        };
+        check("{prefix}.{schema}.{table}", ("public", "orders"), "p.public.orders");
+        check("cdc-{schema}-{table}", ("shop", "orders"), "cdc-shop-orders");
+        check("{table}", ("shop", "or ders"), "or_ders");
+        check("{table}.{schema}.{table}", ("{table}", "{schema}"), "_schema_._table_._schema_");
+    }
 
     #[test]
     fn names_are_adjusted_as_debezium_does() {
@@ -83,6 +113,8 @@ mod tests {
         assert_eq!(field(NameAdjustment::None, "A b"), "A b");
         assert_eq!(record(unicode, "pre.We_ird-N_me.Key"), "pre.We_u005fird_u002dN_u005fme.Key");
         assert_eq!(sanitized("pre.public.We ird-N\u{e4}me"), "pre.public.We_ird-N_me");
+        assert_eq!(record_names("p.s.t", "Key"), ["p.s.t.Key"]);
+        assert_eq!(record_names("a-b", "Key"), ["a-b.Key", "a_b.Key", "a_u002db.Key"]);
         assert!(is_avro("_a1") && !is_avro("1a") && !is_avro("a-b"));
     }
 }

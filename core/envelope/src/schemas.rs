@@ -3,6 +3,7 @@
 use walbrook_model::{Error, Result, TableId};
 
 use crate::connect::{Kind, Schema};
+use crate::settings::{Format, Settings};
 use crate::text::json_string_of;
 use crate::{avro_schema, connect_schema, names};
 
@@ -32,19 +33,31 @@ pub(crate) fn shape_header(table: &TableId, key: &[&str], row: &Schema) -> Vec<u
     format!("{{\"schema\":{schema},\"table\":{name},\"key\":[{}],\"row\":{row}}}", key.join(",")).into_bytes()
 }
 
+/// Whether the schemas of a topic have names that their format takes, whatever the table is like.
+///
+/// # Errors
+/// [`walbrook_model::ErrorKind::Config`] if not.
+pub fn check_topic(settings: &Settings, topic: &str) -> Result<()> {
+    if settings.format != Format::Avro {
+        return Ok(());
+    }
+    check_record(&names::record(settings.schema_names, &format!("{topic}.Key")))
+}
+
+fn check_record(name: &str) -> Result<()> {
+    let valid = name.split('.').all(|part| !part.is_empty() && names::is_avro(part));
+    let refused = || {
+        Error::config(format!("{name} is no name that Avro takes"))
+            .remedy("set the adjustment of schema and field names to avro or avro_unicode")
+    };
+    if valid { Ok(()) } else { Err(refused()) }
+}
+
 /// Whether Avro takes every name.
 pub(crate) fn check_avro_names(schema: &Schema) -> Result<()> {
-    let check = |name: &str| {
-        let valid = name.split('.').all(|part| !part.is_empty() && names::is_avro(part));
-        let refused = || {
-            Error::config(format!("{name} is no name that Avro takes"))
-                .remedy("set the adjustment of schema and field names to avro or avro_unicode")
-        };
-        if valid { Ok(()) } else { Err(refused()) }
-    };
     match &schema.kind {
         Kind::Record(fields) => {
-            check(schema.name.as_deref().unwrap_or_default())?;
+            check_record(schema.name.as_deref().unwrap_or_default())?;
             for field in fields {
                 if !names::is_avro(&field.name) || field.name.is_empty() {
                     return Err(Error::config(format!("column {} has a name that Avro does not take", field.name))

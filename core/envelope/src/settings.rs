@@ -118,8 +118,10 @@ pub struct Settings {
     pub compat: Compat,
     /// How messages are written.
     pub format: Format,
-    /// First part of topic and schema names, and `source.name`: `topic.prefix`.
+    /// `{prefix}` in topic and schema names, and `source.name`: `topic.prefix`.
     pub topic_prefix: String,
+    /// How the topics of tables are named: `{prefix}`, `{schema}` and `{table}` are replaced.
+    pub topic_name: String,
     /// How exact decimals are written.
     pub decimal: DecimalMode,
     /// How dates and times are written.
@@ -159,6 +161,7 @@ impl Settings {
             compat: Compat::Native,
             format,
             topic_prefix: topic_prefix.into(),
+            topic_name: "{prefix}.{schema}.{table}".to_owned(),
             decimal: DecimalMode::Precise,
             time: TimeMode::Logical,
             binary: BinaryMode::Bytes,

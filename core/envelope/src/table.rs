@@ -40,6 +40,8 @@ pub struct TableEnvelope {
     key_text: Option<schemas::Texts>,
     value_text: schemas::Texts,
     shape: Vec<u8>,
+    /// The value of [`headers::TABLE`].
+    table: Vec<u8>,
     initial: Vec<u8>,
 }
 
@@ -95,6 +97,7 @@ impl TableEnvelope {
             key_text,
             value_text: schemas::Texts::new(&value_schema),
             shape,
+            table: headers::table(&schema.table),
             initial: Vec::new(),
         };
         envelope.initial = envelope.initial_header()?;
@@ -178,6 +181,7 @@ impl TableEnvelope {
                 out.repeat(name, range);
             }
             self.push_shape(Format::JsonWithSchemas, out);
+            self.push_table(out);
             push_number(out, headers::COMMITTED_AT, change.committed_at_us);
             out.finish(tombstone_from, key, None);
         }
@@ -188,6 +192,7 @@ impl TableEnvelope {
     fn push_snapshot_end(&self, change: &Change, context: &Context<'_>, out: &mut Messages) {
         let headers_from = out.headers_len();
         self.push_own_headers(change, context, out);
+        self.push_table(out);
         out.header(headers::CONTROL, |buffer| buffer.extend_from_slice(headers::SNAPSHOT_END.as_bytes()));
         push_number(out, headers::PARTITIONS, i64::from(context.partitions));
         push_number(out, headers::COMMITTED_AT, change.committed_at_us);
@@ -252,6 +257,13 @@ impl TableEnvelope {
     fn push_shape(&self, format: Format, out: &mut Messages) {
         if self.settings.format == format && self.settings.shape_header {
             out.header(headers::SHAPE, |buffer| buffer.extend_from_slice(&self.shape));
+        }
+    }
+
+    /// The table, where neither a value nor the shape says it.
+    fn push_table(&self, out: &mut Messages) {
+        if self.settings.format == Format::Avro {
+            out.header(headers::TABLE, |buffer| buffer.extend_from_slice(&self.table));
         }
     }
 

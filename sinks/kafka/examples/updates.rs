@@ -72,6 +72,7 @@ fn config(name: &str, broker: String, registry: Option<String>, exactly_once: bo
         client: KafkaClient { brokers: vec![broker], tls: None, sasl: None, librdkafka: BTreeMap::new() },
         subject_strategy: SubjectStrategy::Topic,
         topic_prefix: name.to_owned(),
+        topic_name: "{prefix}.{schema}.{table}".to_owned(),
         messages: Messages {
             compat: Compat::Native,
             format: if registry.is_some() { MessageFormat::Avro } else { MessageFormat::Json },

@@ -56,6 +56,7 @@ impl Candidate {
         let ends = |topic: &Arc<Topic>| PublishedTopic {
             partitions: topic.partitions,
             ends: producer.ends(topic.place, topic.partitions),
+            table: topic.table.clone(),
             written: self.ahead.as_ref().filter(|ahead| ahead.has(topic)).map(|ahead| ahead.written),
         };
         let standing = &self.standing;

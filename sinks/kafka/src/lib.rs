@@ -7,6 +7,7 @@
 
 mod borders;
 mod candidate;
+mod claims;
 mod cluster;
 mod events;
 mod faults;

@@ -3,14 +3,15 @@
 //!
 //! Only looks, changes nothing. Each check is a function of what was looked up, so that it can be tried without a broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use walbrook_config::{KafkaSink, Oversize, Pipeline};
-use walbrook_envelope::SourceInfo;
-use walbrook_model::{Finding, Result, Severity};
+use walbrook_envelope::{EventKind, SourceInfo, check_topic as check_schema_names, table_topic};
+use walbrook_model::{Finding, Result, Severity, TableId};
 use walbrook_registry::Registry;
 
+use crate::claims::{Claims, Writer};
 use crate::cluster::{Cluster, on};
 use crate::faults::Listener;
 use crate::journal::Journal;
@@ -24,11 +25,12 @@ struct Existing {
     settings: BTreeMap<String, String>,
 }
 
-/// Looks at the brokers, the topics that exist already, and the registry. Errors come first.
-pub async fn preflight(sink: &KafkaSink, pipeline: &Pipeline, info: SourceInfo) -> Vec<Finding> {
+/// Looks at the names of the topics of `tables`, at the brokers, the topics that exist already, and the registry. Errors come
+/// first.
+pub async fn preflight(sink: &KafkaSink, pipeline: &Pipeline, info: SourceInfo, tables: &[TableId]) -> Vec<Finding> {
     let settings = Settings::new(sink.clone(), pipeline.clone(), info);
-    let mut findings = Vec::new();
-    if let Err(error) = look(&settings, &mut findings).await {
+    let (names, mut findings) = check_names(&settings, tables);
+    if let Err(error) = look(&settings, &names, &mut findings).await {
         findings.push(Finding::from_error(&error, "kafka"));
     }
     if let Err(error) = look_at_registry(&settings).await {
@@ -38,12 +40,25 @@ pub async fn preflight(sink: &KafkaSink, pipeline: &Pipeline, info: SourceInfo) 
     findings
 }
 
-async fn look(settings: &Settings, findings: &mut Vec<Finding>) -> Result<()> {
+/// The topics of tables, each of which has one alone.
+fn check_names(settings: &Settings, tables: &[TableId]) -> (BTreeSet<String>, Vec<Finding>) {
+    let (mut claims, mut names, mut findings) = (Claims::new(settings), BTreeSet::new(), Vec::new());
+    for table in tables {
+        let topic = table_topic(&settings.envelope, table);
+        let claimed = claims.claim(&topic, &Writer::Table(table.clone()));
+        if let Err(error) = claimed.and_then(|()| check_schema_names(&settings.envelope, &topic)) {
+            findings.push(Finding::from_error(&error, &format!("table {table}")));
+        }
+        names.insert(topic);
+    }
+    (names, findings)
+}
+
+async fn look(settings: &Settings, tables: &BTreeSet<String>, findings: &mut Vec<Finding>) -> Result<()> {
     let listener = Listener::of(&settings.sink.client);
     let cluster = Cluster::new(&settings.client(), &listener)?;
     let (brokers, topics) = cluster.overview().await?;
     findings.extend(check_brokers(brokers, settings));
-    let prefix = format!("{}.", settings.sink.topic_prefix);
     let checkpoint_topic = &settings.sink.checkpoint_topic;
     let dead_letters = match &settings.sink.oversize {
         Oversize::DeadLetter { topic } => Some(topic),
@@ -59,10 +74,11 @@ async fn look(settings: &Settings, findings: &mut Vec<Finding>) -> Result<()> {
             "it does not exist yet; walbrook makes it, for messages that are too large",
         ));
     }
-    let heartbeats = format!("__debezium-heartbeat.{}", settings.sink.topic_prefix);
-    let ours = |name: &str| {
-        let beside = [Some(checkpoint_topic), dead_letters, Some(&heartbeats)];
-        name.starts_with(&prefix) || beside.into_iter().flatten().any(|topic| topic == name)
+    let beside = [EventKind::LogicalMessages, EventKind::Transactions, EventKind::Heartbeats];
+    let beside = beside.map(|kind| kind.topic(&settings.envelope));
+    let ours = |name: &String| {
+        let named = [Some(checkpoint_topic), dead_letters];
+        tables.contains(name) || beside.contains(name) || named.into_iter().flatten().any(|topic| topic == name)
     };
     let names: Vec<String> = topics.keys().filter(|name| ours(name)).cloned().collect();
     let mut described = if names.is_empty() { BTreeMap::new() } else { cluster.settings(&names).await? };
@@ -77,12 +93,15 @@ async fn look(settings: &Settings, findings: &mut Vec<Finding>) -> Result<()> {
             check_topic(&name, &existing, settings)
         });
     }
-    look_at_checkpoint(&Journal::new(settings, cluster, listener), findings).await
+    look_at_checkpoint(&Journal::new(settings, cluster, listener), settings, findings).await
 }
 
 /// Whether the topics are as the checkpoint had them. Only reads: a daemon that runs is not disturbed.
-async fn look_at_checkpoint(journal: &Journal, findings: &mut Vec<Finding>) -> Result<()> {
+async fn look_at_checkpoint(journal: &Journal, settings: &Settings, findings: &mut Vec<Finding>) -> Result<()> {
     let Some(record) = journal.newest().await? else { return Ok(()) };
+    if let Err(error) = Claims::new(settings).resume(&record.topics, settings) {
+        findings.push(Finding::from_error(&error, "topics"));
+    }
     for (name, known) in &record.topics {
         if let Err(error) = topics::check(&journal.cluster, name, known).await {
             findings.push(Finding::from_error(&error, name));
@@ -247,6 +266,27 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_would_share_a_topic_are_told() {
+        use walbrook_config::MessageFormat::{Avro, Json};
+        let base = testing::settings("b:9092", "p");
+        let found = |pattern: &str, format, tables: &[(&str, &str)]| -> Vec<String> {
+            let mut sink = KafkaSink { topic_name: pattern.to_owned(), ..base.sink.clone() };
+            (sink.messages.format, sink.messages.compat) = (format, walbrook_config::Compat::Debezium);
+            let tables: Vec<_> = tables.iter().map(|(schema, table)| TableId::new(*schema, *table)).collect();
+            let settings = Settings::new(sink, base.pipeline.clone(), testing::info());
+            check_names(&settings, &tables).1.iter().map(ToString::to_string).collect()
+        };
+        let tables = [("shop", "orders"), ("archive", "orders"), ("shop", "items")];
+        assert!(found("{prefix}.{schema}.{table}", Avro, &tables).is_empty());
+        let shared = found("{prefix}.{table}", Json, &tables);
+        assert_eq!(shared.len(), 1, "{shared:?}");
+        let named = ["error: topic p.orders", "table shop.orders", "table archive.orders", "{schema}"];
+        assert!(named.iter().all(|word| shared[0].contains(word)), "{shared:?}");
+        assert!(found("cdc-{schema}-{table}", Json, &tables).is_empty());
+        assert_eq!(found("cdc-{schema}-{table}", Avro, &tables).len(), 3, "names that Avro does not take");
+    }
+
+    #[test]
     fn the_checkpoint_topic_is_compacted_and_of_one_partition() {
         assert!(check_checkpoint_topic("c", &existing(1, &[("cleanup.policy", "compact")])).is_empty());
         assert_eq!(check_checkpoint_topic("c", &existing(2, &[("cleanup.policy", "delete")])).len(), 2);
@@ -280,7 +320,8 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_that_is_ready_has_no_finding() {
         let Some(world) = testing::World::new("ready") else { return };
-        let found = preflight(&world.config, &world.pipeline, testing::info()).await;
+        let tables = [TableId::new("public", "orders")];
+        let found = preflight(&world.config, &world.pipeline, testing::info(), &tables).await;
         assert!(found.is_empty(), "{found:?}");
     }
 }

@@ -157,6 +157,7 @@ fn envelope_settings(sink: &config::KafkaSink) -> envelope::Settings {
         config::Compat::Native => envelope::Settings::native(&sink.topic_prefix, format),
         config::Compat::Debezium => envelope::Settings::debezium(&sink.topic_prefix, format),
     };
+    settings.topic_name.clone_from(&sink.topic_name);
     settings.tombstones = messages.tombstones;
     settings.transactions = messages.transactions;
     if let Some(mode) = messages.decimal {

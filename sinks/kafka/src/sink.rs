@@ -13,7 +13,8 @@
 //! - Schemas are registered before the first message of their version.
 //! - A table that stops, here or at the source, does not stop the others. The checkpoint stays before the first change
 //!   that it did not take, until those exceed their bound; then the table has a gap, which the next checkpoint says.
-//! - Topics keep the partitions that they had at their first message.
+//! - Topics keep the partitions that they had at their first message, and the table: what would be written elsewhere from now on
+//!   is a gap.
 
 mod accept;
 mod ask;
@@ -115,8 +116,8 @@ struct Run {
     /// Something was produced since.
     is_behind: bool,
     standing: Arc<Standing>,
-    /// How many topics, generations, stopped tables and gaps `standing` has.
-    extent: Option<[usize; 4]>,
+    /// How many topics, those with a table, generations, stopped tables and gaps `standing` has.
+    extent: Option<[usize; 5]>,
     /// Rows of snapshots of tables without a key.
     reads: u64,
     messages: Messages,

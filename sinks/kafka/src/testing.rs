@@ -127,6 +127,7 @@ fn config(broker: &str, name: &str) -> Config {
         registry: None,
         subject_strategy: SubjectStrategy::Topic,
         topic_prefix: name.to_owned(),
+        topic_name: "{prefix}.{schema}.{table}".to_owned(),
         messages: Messages {
             compat: Compat::Native,
             format: MessageFormat::Json,

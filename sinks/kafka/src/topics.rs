@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use walbrook_envelope::PublishedTopic;
-use walbrook_model::{Error, Result};
+use walbrook_model::{Error, Result, TableId};
 
+use crate::claims::{Claims, Writer};
 use crate::cluster::{Cluster, Reach, on};
 use crate::producer::{Producer, Target};
 use crate::settings::Settings;
@@ -19,6 +20,8 @@ pub(crate) struct Topic {
     pub(crate) partitions: u32,
     /// The first one's place in the ledger.
     pub(crate) place: u32,
+    /// Whose changes it has.
+    pub(crate) table: Option<TableId>,
 }
 
 impl Topic {
@@ -32,8 +35,7 @@ impl Topic {
 pub(crate) struct Topics {
     cluster: Cluster,
     open: BTreeMap<String, Arc<Topic>>,
-    /// By topic the table, or what else, that writes to it.
-    writers: BTreeMap<String, String>,
+    claims: Claims,
     /// Whether there was a checkpoint at the start.
     resumed: bool,
 }
@@ -42,37 +44,54 @@ impl Topics {
     /// Takes up the topics that the checkpoint knows.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Gap`] if one is gone, or has less than the checkpoint says.
+    /// [`walbrook_model::ErrorKind::Gap`] if one is gone, has less than the checkpoint says, or would be left for another;
+    /// [`walbrook_model::ErrorKind::Config`] if the settings mean it for something else.
     pub(crate) async fn resume(
         cluster: Cluster,
         known: &BTreeMap<String, PublishedTopic>,
         resumed: bool,
+        settings: &Settings,
         producer: &Producer,
     ) -> Result<Self> {
-        let mut topics = Self { cluster, open: BTreeMap::new(), writers: BTreeMap::new(), resumed };
+        let mut claims = Claims::new(settings);
+        claims.resume(known, settings)?;
+        let mut topics = Self { cluster, open: BTreeMap::new(), claims, resumed };
         for (name, known) in known {
             if check(&topics.cluster, name, known).await? {
-                topics.add(name, &known.ends, producer)?;
+                topics.add(name, known.table.clone(), &known.ends, producer)?;
             }
         }
         Ok(topics)
+    }
+
+    /// Notes that `writer` is to write to a topic of this name, before anything else knows of it.
+    ///
+    /// # Errors
+    /// [`walbrook_model::ErrorKind::Data`] if another has a topic of this name.
+    pub(crate) fn claim(&mut self, name: &str, writer: &Writer) -> Result<()> {
+        self.claims.claim(name, writer)
     }
 
     /// The topic of this name for `writer`, which is made if it is missing.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Gap`] if it holds messages although there was no checkpoint,
-    /// [`walbrook_model::ErrorKind::Data`] if another table has a topic of this name.
+    /// [`walbrook_model::ErrorKind::Data`] if another has a topic of this name.
     pub(crate) async fn open(
         &mut self,
         name: &str,
-        writer: &str,
+        writer: &Writer,
         partitions: u32,
         settings: &Settings,
         producer: &Producer,
     ) -> Result<Arc<Topic>> {
-        self.claim(name, writer, settings)?;
-        if let Some(topic) = self.open.get(name) {
+        self.claim(name, writer)?;
+        let table = writer.table();
+        if let Some(topic) = self.open.get_mut(name) {
+            if topic.table.as_ref() != table {
+                // After a gap that was accepted the checkpoint says no table.
+                *topic = Arc::new(Topic { table: table.cloned(), ..(**topic).clone() });
+            }
             return Ok(topic.clone());
         }
         let ends = if let Some(partitions) = self.cluster.partitions(name).await? {
@@ -89,26 +108,26 @@ impl Topics {
             tracing::info!(topic = name, partitions, "topic made");
             vec![0; partitions as usize]
         };
-        self.add(name, &ends, producer)
+        self.add(name, table.cloned(), &ends, producer)
     }
 
-    /// A topic beside those of changes: the checkpoint says nothing of it.
+    /// The topic of dead letters, beside those of changes: the checkpoint says nothing of it.
     ///
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Data`] if a table has a topic of this name.
+    /// [`walbrook_model::ErrorKind::Data`] if another has a topic of this name.
     pub(crate) async fn open_beside(
         &mut self,
         name: &str,
         settings: &Settings,
         producer: &Producer,
     ) -> Result<Arc<Topic>> {
-        self.claim(name, "walbrook itself, its dead letters,", settings)?;
+        self.claim(name, &Writer::LETTERS)?;
         let partitions = match self.cluster.partitions(name).await? {
             Some(partitions) => partitions,
             None => self.cluster.make(name, &settings.letter_topic()).await?,
         };
         let place = producer.add_places(&vec![0; partitions as usize])?;
-        Ok(Arc::new(Topic { name: name.to_owned(), partitions, place }))
+        Ok(Arc::new(Topic { name: name.to_owned(), partitions, place, table: None }))
     }
 
     /// A setting of a topic; `None` if the brokers do not say it.
@@ -122,33 +141,15 @@ impl Topics {
         self.open.values().cloned().collect()
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.open.len()
+    /// How many there are, and of how many the table is known.
+    pub(crate) fn count(&self) -> [usize; 2] {
+        [self.open.len(), self.open.values().filter(|topic| topic.table.is_some()).count()]
     }
 
-    fn claim(&mut self, name: &str, writer: &str, settings: &Settings) -> Result<()> {
-        if name == settings.sink.checkpoint_topic {
-            return Err(Error::data("the table's topic has the name of the checkpoint topic")
-                .on(on(name))
-                .remedy("set another sink.kafka.checkpoint_topic or topic_prefix"));
-        }
-        match self.writers.get(name) {
-            Some(owner) if owner != writer => Err(Error::data(format!("{owner} writes to the topic of the same name"))
-                .on(on(name))
-                .remedy("capture one of the two only: Kafka does not allow what tells their names apart")),
-            Some(_) => Ok(()),
-            None => {
-                self.writers.insert(name.to_owned(), writer.to_owned());
-                Ok(())
-            }
-        }
-    }
-
-    fn add(&mut self, name: &str, ends: &[i64], producer: &Producer) -> Result<Arc<Topic>> {
+    fn add(&mut self, name: &str, table: Option<TableId>, ends: &[i64], producer: &Producer) -> Result<Arc<Topic>> {
         let place = producer.add_places(ends)?;
         let partitions = u32::try_from(ends.len()).unwrap_or(u32::MAX);
-        let topic = Arc::new(Topic { name: name.to_owned(), partitions, place });
+        let topic = Arc::new(Topic { name: name.to_owned(), partitions, place, table });
         self.open.insert(name.to_owned(), topic.clone());
         Ok(topic)
     }

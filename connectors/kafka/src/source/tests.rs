@@ -1,7 +1,7 @@
 //! Against a real broker.
 
 use walbrook_envelope::Format;
-use walbrook_model::Op;
+use walbrook_model::{Op, Seq};
 
 use crate::testing::{Reader, World, seq};
 
@@ -9,6 +9,7 @@ mod continuity;
 mod debezium;
 mod faults;
 mod letters;
+mod naming;
 mod ordered;
 mod reading;
 mod sharing;

@@ -15,7 +15,7 @@ impl Topic {
     /// How many letters there may be with the next one. A table that the sink only adds to has none: it takes what comes late
     /// for a repeat, so that none could come again.
     pub(super) fn room(&self, answers: Option<Answers>) -> usize {
-        let takes_late = self.letters_max > 0 && !self.in_slices.of(&self.readers.table());
+        let takes_late = self.letters_max > 0 && !self.table().is_some_and(|table| self.in_slices.of(table));
         if takes_late { self.letters_max + usize::from(answers.is_some()) } else { 0 }
     }
 

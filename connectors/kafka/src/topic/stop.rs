@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use walbrook_envelope::headers;
 use walbrook_model::{Change, Error, ErrorKind, Lineage, Seq, TableId, TableStop};
 
 use super::Topic;
 use crate::events;
 use crate::raw::Raw;
 use crate::readers::seq_of;
+use crate::whose::{self, Whose};
 
 /// Why the topic's messages are left out.
 #[derive(Debug)]
 pub(super) struct Stopped {
     table: TableId,
+    /// Nobody can say which tables miss what is left out: there must be no gap in one of them then, or they went on with others
+    /// missing.
+    is_held: bool,
     since: Seq,
     error: Arc<Error>,
     told: bool,
@@ -41,7 +46,7 @@ impl Topic {
     pub(super) fn pass_stopped(&mut self, raw: &Raw<'_>) {
         self.went_past(raw);
         self.counts.left_out += 1;
-        if let Some(stopped) = &mut self.stopped {
+        if let Some(stopped) = self.stopped.as_mut().filter(|stopped| !stopped.is_held) {
             stopped.bytes += raw.bytes();
         }
     }
@@ -52,6 +57,7 @@ impl Topic {
         if let Some(object) = error.object() {
             place = format!("{place}, {object}");
         }
+        let table = self.stopped_table(raw);
         let error = error.with_kind(ErrorKind::Data).on(place);
         let error = if self.letters_max > 0 && self.letters.count() >= self.letters_max {
             error.remedy(format!(
@@ -62,21 +68,40 @@ impl Topic {
         } else if error.remedy_text().is_some() {
             error
         } else {
-            error.remedy(
+            let end = match &table {
+                Some(_) => "the table has a gap once pipeline.parked_bytes is exceeded",
+                None if self.whose.is_unknown() => "the checkpoint waits, for no message has told its table",
+                None => {
+                    "the checkpoint waits, for it has several tables, and nobody can say which of them miss something"
+                }
+            };
+            error.remedy(format!(
                 "if it is no change topic, leave it out of source.kafka.topics; if its schema can be put right, do that and \
-                 start walbrook again; else the table has a gap once pipeline.parked_bytes is exceeded",
-            )
+                 start walbrook again; else {end}"
+            ))
         };
         events::table_stopped(&self.name, &error);
         self.counts.undecodable += 1;
         self.stopped = Some(Stopped {
-            table: self.readers.table(),
+            is_held: table.is_none(),
+            table: table.unwrap_or_else(|| whose::stand_in(&self.name)),
             // Without a token of its own: the last one before it.
             since: raw.headers.and_then(seq_of).unwrap_or(self.newest),
             error: Arc::new(error),
             told: false,
             bytes: 0,
         });
+    }
+
+    /// The table that the message says, or else those before it.
+    fn stopped_table(&self, raw: &Raw<'_>) -> Option<TableId> {
+        let said = raw.header(headers::TABLE).and_then(headers::read_table);
+        match (&self.whose, said) {
+            (Whose::Unknown, Some(said)) => Some(said),
+            (Whose::One(known), Some(said)) if *known != said => None,
+            (Whose::Unknown, None) => self.readers.table().or_else(|| self.table().cloned()),
+            _ => self.table().cloned(),
+        }
     }
 
     /// What was left out since the last call, as the sink must know it.

@@ -211,5 +211,5 @@ fn headers_that_cannot_be_read_stop_the_table() {
         "{}",
         stop.error
     );
-    assert_eq!((stop.table.to_string(), stop.since, stop.bytes), ("public.t".to_owned(), Some(Seq::ZERO), 0));
+    assert_eq!((stop.table.to_string(), stop.since, stop.bytes), ("topic.p.public.t".to_owned(), Some(Seq::ZERO), 0));
 }

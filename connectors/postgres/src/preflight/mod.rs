@@ -6,9 +6,10 @@ mod server;
 mod tables;
 
 use walbrook_config::Postgres;
-use walbrook_model::{Finding, Result};
+use walbrook_model::{Finding, Result, TableId};
 
 use crate::connection::ReplicationConnection;
+use crate::tables::selection;
 use crate::{continuity, sql};
 
 /// Looks at the server, the role, the tables, the publication and the slot. Errors come first.
@@ -19,6 +20,16 @@ pub async fn preflight(settings: &Postgres) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// The tables that the settings name, in order of their names.
+///
+/// # Errors
+/// If the server cannot be asked.
+pub async fn captured_tables(settings: &Postgres) -> Result<Vec<TableId>> {
+    let client = sql::connect(settings).await?;
+    let selection = selection::select(&client, &settings.tables).await?;
+    Ok(selection.captured.into_iter().map(|(_, table)| table).collect())
 }
 
 async fn look(settings: &Postgres, findings: &mut Vec<Finding>) -> Result<()> {

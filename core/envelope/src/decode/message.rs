@@ -33,7 +33,8 @@ pub enum Decoded {
     Tombstone(Change, Option<Lineage>),
     /// The end of a slice, of which each of so many partitions gets one.
     SnapshotEnd(Change, Option<Lineage>, u32),
-    /// Nothing of a row: a tombstone that Debezium wrote behind its delete, or one without a key.
+    /// Nothing of a row: a tombstone that Debezium wrote behind its delete, or one without a key; a message of the log, or the
+    /// border of a transaction.
     Nothing,
 }
 

@@ -17,8 +17,10 @@ mod json;
 mod message;
 mod node;
 mod order;
+mod passed_over;
 mod placeholder;
 mod reader;
+mod rewrite;
 mod shape;
 
 pub use message::{Decoded, Incoming};

@@ -15,17 +15,17 @@ use super::avro::AvroIn;
 use super::cells::{self, CheckCell, Notation};
 use super::document::{self, Object};
 use super::envelope::{self, Found};
-use super::input::{Input, malformed};
+use super::input::{Input as _, malformed};
 use super::json::JsonIn;
 use super::message::{Decoded, Incoming};
 use super::node::{self, Kind, Node};
-use super::shape::{self, Eager, Meaning};
-use super::{order, placeholder};
+use super::rewrite::rewrite;
+use super::shape::{self, Meaning};
+use super::{order, passed_over, placeholder};
 use crate::encode::avro::AvroOut;
-use crate::encode::emit::Emit;
 use crate::encode::json::JsonOut;
+use crate::headers;
 use crate::text::unbase64;
-use crate::{bits, decimal, headers};
 
 /// Reads the messages of a table that have the same schemas. Rows point into their message.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct TableReader {
     /// Whether a row was read since `brought` changed.
     seen_row: bool,
     checks_cells: bool,
+    /// Its messages are no changes of rows.
+    is_passed_over: bool,
     /// The schema, and the header with initial defaults that it was made with.
     schema: Option<(Vec<u8>, Arc<TableSchema>)>,
 }
@@ -64,8 +66,7 @@ struct ColumnReader {
 
 impl TableReader {
     /// A reader of Avro. Without a key schema the table has no key: for a message with a null key, such as a truncate, give
-    /// the newest key schema of the topic. `table`: where only tombstones may come, which do not
-    /// name it.
+    /// the newest key schema of the topic. `table`: of messages that do not name it.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if the schemas are not of an envelope.
@@ -73,13 +74,17 @@ impl TableReader {
         let value = node::from_avro(value_schema)?;
         let key = key_schema.map(node::from_avro).transpose()?;
         let mut reader = Self::new(Notation::Avro, table);
+        if passed_over::by_schema(&value) {
+            reader.is_passed_over = true;
+            return Ok(reader);
+        }
         reader.compile(row_node(&value)?, key_names(key.as_ref())?.as_deref())?;
         (reader.value, reader.key) = (Some(value), key);
         reader.check_key()?;
         Ok(reader)
     }
 
-    /// A reader of JSON. Messages bring their schema along, or the header that says it.
+    /// A reader of JSON. Messages bring their schema along, or the header that says it. `table`: of messages that do not name it.
     pub fn json(table: Option<TableId>) -> Self {
         Self::new(Notation::Json, table)
     }
@@ -95,6 +100,7 @@ impl TableReader {
             table,
             seen_row: false,
             checks_cells: false,
+            is_passed_over: false,
             schema: None,
         }
     }
@@ -104,11 +110,19 @@ impl TableReader {
         self.schema.as_ref().map(|(_, schema)| schema)
     }
 
+    /// The table of the messages that were read, or the one that was given.
+    pub fn table(&self) -> Option<&TableId> {
+        self.schema().map(|schema| &schema.table).or(self.table.as_ref())
+    }
+
     /// Reads a message.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Data`] if it is none of this table's envelope: it belongs to the dead letters.
     pub fn read(&mut self, message: &Incoming<'_>) -> Result<Decoded> {
+        if self.is_passed_over {
+            return Ok(Decoded::Nothing);
+        }
         let seq = match message.header(headers::SEQ) {
             Some(bytes) => Some(headers::read_seq(bytes).ok_or_else(|| Error::data("a header is no order token"))?),
             None => None,
@@ -118,11 +132,17 @@ impl TableReader {
         if let Some(shape) = message.header(headers::SHAPE).filter(|_| self.notation == Notation::Json) {
             self.take_shape(shape)?;
         }
+        if let Some(table) = message.header(headers::TABLE) {
+            self.table = Some(headers::read_table(table).ok_or_else(|| Error::data("a header is no table"))?);
+        }
         match (&message.value, seq, message.header(headers::CONTROL)) {
             (None, Some(seq), Some(kind)) => self.read_control(message, kind, seq, lineage),
             (None, Some(seq), None) if message.key.is_some() => self.read_tombstone(message, seq, lineage),
             (None, ..) => Ok(Decoded::Nothing),
-            (Some(value), seq, _) => self.read_value(message, value, seq, lineage),
+            (Some(value), seq, _) => match self.read_value(message, value, seq, lineage) {
+                Err(_) if self.notation == Notation::Json && passed_over::by_json(value) => Ok(Decoded::Nothing),
+                read => read,
+            },
         }
     }
 
@@ -503,41 +523,6 @@ impl ColumnReader {
         }
         Ok(Cow::Owned(out))
     }
-}
-
-fn rewrite<'a, I: Input<'a>, E: Emit>(eager: Eager, list: bool, nulls: bool, mut input: I, out: &mut E) -> Result<()> {
-    let text = |input: &mut I| {
-        let bytes = input.bytes()?;
-        let text = match eager {
-            Eager::Digits(scale) => decimal::to_text(&bytes, scale),
-            Eager::Bits(length) => bits::to_text(&bytes, length),
-        };
-        text.ok_or_else(malformed)
-    };
-    if !list {
-        out.text(&text(&mut input)?);
-        return input.end();
-    }
-    let mut texts = Vec::new();
-    input.list(nulls, &mut |input| {
-        texts.push(input.map(text).transpose()?);
-        Ok(())
-    })?;
-    out.list(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        out.item(index);
-        match text {
-            Some(text) => {
-                if nulls {
-                    out.some(1);
-                }
-                out.text(text);
-            }
-            None => out.null(0),
-        }
-    }
-    out.list_end(texts.len());
-    input.end()
 }
 
 /// The schema of a row inside that of an envelope.

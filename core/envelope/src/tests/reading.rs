@@ -73,6 +73,34 @@ fn what_debezium_wrote_reads_as_the_source_would() {
 }
 
 #[test]
+fn what_is_no_change_of_a_row_is_passed_over() {
+    for run in &RUNS {
+        let recorded = Recorded::new(run);
+        let mut found = 0;
+        for message in recorded.all["messages"].as_array().unwrap() {
+            let topic = message["topic"].as_str().unwrap();
+            if !["pre.message", "pre.transaction"].contains(&topic) {
+                continue;
+            }
+            found += 1;
+            for format in [Format::Avro, Format::JsonWithSchemas] {
+                let mut reader = recorded.reader(message, format);
+                assert!(matches!(read(&recorded, &mut reader, message, format), Decoded::Nothing), "{message}");
+            }
+            let value = Some(Bytes::copy_from_slice(message["value"].as_str().unwrap().as_bytes()));
+            let plain = TableReader::json(None).read(&Incoming { key: None, value, headers: &[] }).unwrap();
+            assert!(matches!(plain, Decoded::Nothing), "{message}");
+        }
+        assert!(found > 0);
+    }
+    let mut reader = TableReader::json(None);
+    for row in [r#"{"id":1,"op":"x","source":"y","message":"z"}"#, r#"{"status":"END","id":1}"#, "{}"] {
+        let value = Some(Bytes::copy_from_slice(row.as_bytes()));
+        assert!(reader.read(&Incoming { key: None, value, headers: &[] }).is_err(), "a row of somebody else: {row}");
+    }
+}
+
+#[test]
 fn a_truncate_before_the_first_row_does_not_take_the_key_away() {
     let recorded = Recorded::new(&RUNS[0]);
     let truncate = recorded.rows().find(|message| message["key"].is_null() && message["topic"] == "pre.public.orders");

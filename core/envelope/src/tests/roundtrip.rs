@@ -216,10 +216,39 @@ fn read_back(envelope: &TableEnvelope, format: Format, messages: &Messages) -> V
 }
 
 fn reader(envelope: &TableEnvelope, format: Format) -> TableReader {
-    let table = Some(envelope.schema().table.clone());
     match format {
-        Format::Avro => TableReader::avro(envelope.key_schema(), envelope.value_schema(), table).unwrap(),
-        _ => TableReader::json(table),
+        Format::Avro => TableReader::avro(envelope.key_schema(), envelope.value_schema(), None).unwrap(),
+        _ => TableReader::json(None),
+    }
+}
+
+#[test]
+fn a_message_without_a_value_tells_its_table() {
+    let schema = schema(&[]);
+    let before = Some(row(1, &[], 0, 0));
+    let delete = Change { before, ..Change::new(Op::Delete, schema.clone(), Seq::ZERO, 7) };
+    let end = Change::new(Op::SnapshotEnd, schema.clone(), Seq::ZERO, 7);
+    let lineage = Lineage::new("log");
+    for format in FORMATS {
+        for settings in [Settings::native("shop", format), Settings::debezium("shop", format)] {
+            // The name of the topic says nothing of it.
+            let envelope = envelope(Settings { topic_name: "{table}".to_owned(), ..settings }, &schema);
+            let mut messages = Messages::default();
+            envelope.encode(&delete, &context(&lineage), &mut messages).unwrap();
+            envelope.encode(&end, &context(&lineage), &mut messages).unwrap();
+            for message in messages.iter().filter(|message| message.value.is_none()) {
+                let mut reader = reader(&envelope, format);
+                let skip = if format == Format::Avro { 5 } else { 0 };
+                let key = message.key.map(|key| Bytes::copy_from_slice(&key[skip..]));
+                let headers: Vec<(&str, &[u8])> = message.headers().collect();
+                let read = reader.read(&Incoming { key, value: None, headers: &headers }).unwrap();
+                let (Decoded::Tombstone(change, _) | Decoded::SnapshotEnd(change, ..)) = &read else {
+                    panic!("{read:?}")
+                };
+                assert_eq!(change.schema.table, schema.table, "{format:?}");
+                assert_eq!(reader.table(), Some(&schema.table));
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use walbrook_envelope::{PublishedCheckpoint, PublishedTopic};
 use walbrook_model::{Checkpoint, Error, ErrorKind, Lineage, Result};
 
 use super::Setup;
+use crate::claims::{Claims, check_name};
 use crate::cluster::Cluster;
 use crate::keeper::Recorder;
 use crate::producer::Producer;
@@ -24,6 +25,9 @@ impl Setup {
             Err(error) if error.kind() == ErrorKind::Gap => return Ok(Some(error)),
             Err(error) => return Err(error),
         };
+        if let Err(error) = Claims::new(&self.settings).resume(&record.topics, &self.settings) {
+            return if error.kind() == ErrorKind::Gap { Ok(Some(error)) } else { Err(error) };
+        }
         for (name, known) in &record.topics {
             match topics::check(&journal.cluster, name, known).await {
                 Ok(_) => {}
@@ -75,6 +79,11 @@ impl Setup {
         record.gaps.clear();
         record.stopped.clear();
         record.logs.entry(lineage.as_str().to_owned()).or_default().insert(generation);
+        // Nothing is written to those that have another name now; readers need not wait for them.
+        let is_left = |name: &str, topic: &PublishedTopic| {
+            topic.table.as_ref().is_some_and(|table| check_name(name, table, &self.settings).is_err())
+        };
+        record.topics.retain(|name, topic| !is_left(name, topic));
         record.topics = as_they_are(&journal.cluster, record.topics).await?;
         let recorder = Recorder {
             place: producer.add_places(&[0])?,
@@ -89,7 +98,8 @@ impl Setup {
     }
 }
 
-/// The topics that are there, with the partitions that they were known with as far as they have them.
+/// The topics that are there, with the partitions that they were known with as far as they have them. Every table is read
+/// again, and takes its topic then.
 async fn as_they_are(
     cluster: &Cluster,
     known: BTreeMap<String, PublishedTopic>,
@@ -99,7 +109,7 @@ async fn as_they_are(
         let Some(partitions) = cluster.partitions(&name).await? else { continue };
         let partitions = partitions.min(topic.partitions);
         let ends = cluster.reach(&name, partitions).await?.into_iter().map(|reach| reach.high).collect();
-        found.insert(name, PublishedTopic { partitions, ends, written: None });
+        found.insert(name, PublishedTopic { partitions, ends, ..PublishedTopic::default() });
     }
     Ok(found)
 }

@@ -8,6 +8,7 @@ use walbrook_model::Result;
 
 use super::produce::now_ms;
 use super::{Run, Setup};
+use crate::claims::Writer;
 use crate::schemas::Events;
 use crate::topics::Topic;
 
@@ -48,7 +49,7 @@ impl Setup {
     async fn heartbeats(&self, run: &mut Run) -> Result<Heartbeats> {
         let events = run.schemas.events(&self.settings, EventKind::Heartbeats).await?;
         let name = events.envelope.topic().to_owned();
-        let topic = run.topics.open(&name, &name, PARTITIONS, &self.settings, &run.producer).await?;
+        let topic = run.topics.open(&name, &Writer::HEARTBEATS, PARTITIONS, &self.settings, &run.producer).await?;
         Ok(Heartbeats { events, topic, last: Instant::now() })
     }
 }

@@ -9,6 +9,7 @@ use walbrook_model::{Error, ErrorKind, Result, TableId};
 use super::{Entry, Passed, Run, Setup, Stop};
 use crate::borders::Borders;
 use crate::candidate::Standing;
+use crate::claims::{Claims, Writer};
 use crate::events::{self, Taken};
 use crate::journal::Journal;
 use crate::keeper::{Keeper, Recorder};
@@ -23,16 +24,15 @@ const TRANSACTION_PARTITIONS: u32 = 1;
 
 impl Setup {
     /// # Errors
-    /// [`walbrook_model::ErrorKind::Gap`] if a topic is gone, or has less than the checkpoint says;
+    /// [`walbrook_model::ErrorKind::Gap`] if a topic is gone, has less than the checkpoint says, or would be left for another;
     /// [`walbrook_model::ErrorKind::Fenced`] if another process has taken over since this one wrote.
     pub(super) async fn start(&self) -> Result<Run> {
         self.status.restart();
         let journal = self.journal()?;
         journal.prepare(self.settings.sink.topics.replication_factor).await?;
-        // Before the id is taken: the process that has it goes on undisturbed.
-        if self.instance.has_begun() {
-            self.read(&journal).await?;
-        }
+        // Before the id is taken: the process that has it goes on undisturbed, also by one with settings of its own.
+        let seen = self.read(&journal).await?;
+        Claims::new(&self.settings).resume(&seen.topics, &self.settings)?;
         let exactly_once = self.settings.sink.exactly_once;
         let fenced = if exactly_once { self.settings.producer(true) } else { self.settings.checkpoint_producer() };
         let fenced = Arc::new(Producer::new(&fenced, &self.listener, self.settings.sink.buffer_bytes)?);
@@ -52,7 +52,7 @@ impl Setup {
             Arc::new(Producer::new(&self.settings.producer(false), &self.listener, self.settings.sink.buffer_bytes)?)
         };
         let resumed = record.source.is_some();
-        let topics = Topics::resume(journal.cluster, &record.topics, resumed, &producer).await?;
+        let topics = Topics::resume(journal.cluster, &record.topics, resumed, &self.settings, &producer).await?;
         let progress = if exactly_once {
             Progress::Within(Box::new(Transactions::new(recorder, self.status.clone())))
         } else {
@@ -141,7 +141,8 @@ impl Setup {
         }
         let events = run.schemas.events(&self.settings, EventKind::Transactions).await?;
         let name = events.envelope.topic().to_owned();
-        let topic = run.topics.open(&name, &name, TRANSACTION_PARTITIONS, &self.settings, &run.producer).await?;
+        let (writer, partitions) = (Writer::TRANSACTIONS, TRANSACTION_PARTITIONS);
+        let topic = run.topics.open(&name, &writer, partitions, &self.settings, &run.producer).await?;
         run.borders = Some(Borders::new(events, topic));
         Ok(())
     }
@@ -154,7 +155,7 @@ impl Setup {
         let events = run.schemas.events(&self.settings, EventKind::LogicalMessages).await?;
         let name = events.envelope.topic().to_owned();
         let partitions = self.settings.sink.topics.partitions;
-        let topic = run.topics.open(&name, &name, partitions, &self.settings, &run.producer).await?;
+        let topic = run.topics.open(&name, &Writer::MESSAGES, partitions, &self.settings, &run.producer).await?;
         run.log_messages = Some((events, topic));
         Ok(())
     }

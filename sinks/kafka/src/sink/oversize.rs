@@ -93,11 +93,12 @@ impl Setup {
                 (OVERSIZE_FILE, write_file(Folder::new(folder.clone()), at, message).await?)
             }
         };
-        let size = bytes.to_string();
+        let (size, table) = (bytes.to_string(), at.topic.table.as_ref().map(headers::table));
         let mut notice: Vec<(&str, &[u8])> = [headers::SEQ, headers::LINEAGE]
             .into_iter()
             .filter_map(|name| Some((name, message.header(name)?)))
             .collect();
+        notice.extend(table.as_deref().map(|table| (headers::TABLE, table)));
         notice.push((headers::CONTROL, OVERSIZE.as_bytes()));
         notice.extend(message.key.map(|key| (KEY, key)));
         notice.push((OVERSIZE_BYTES, size.as_bytes()));

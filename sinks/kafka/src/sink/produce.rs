@@ -11,6 +11,7 @@ use walbrook_model::{Change, Error, ErrorKind, Lineage, LogicalMessage, Op, Resu
 use super::oversize::Diverted;
 use super::{Run, Setup, Stop};
 use crate::borders::Event;
+use crate::claims::Writer;
 use crate::events;
 use crate::partitioner;
 use crate::producer::size;
@@ -75,14 +76,18 @@ impl Setup {
         // Schemas and topics may take their time.
         run.producer.pour().map_err(Fault::All)?;
         let envelope = TableEnvelope::new(&self.settings.envelope, &self.settings.info, &change.schema);
-        let version = run.schemas.version(envelope.map_err(Fault::Table)?).await;
+        let envelope = envelope.map_err(Fault::Table)?;
+        // Else the schema of a table that is refused would lie under the name of another's.
+        let writer = Writer::Table(change.schema.table.clone());
+        run.topics.claim(envelope.topic(), &writer).map_err(Fault::of)?;
+        let version = run.schemas.version(envelope).await;
         self.status.set_registry(run.schemas.status());
         let version = Arc::new(version.map_err(Fault::of)?);
         let topic = if let Some(topic) = &entry.topic {
             topic.clone()
         } else {
             let (name, partitions) = (version.envelope.topic(), self.settings.sink.topics.partitions);
-            let opened = run.topics.open(name, &entry.label, partitions, &self.settings, &run.producer).await;
+            let opened = run.topics.open(name, &writer, partitions, &self.settings, &run.producer).await;
             opened.map_err(Fault::of)?
         };
         events::ready(&self.status, &entry.label, &topic, &version);

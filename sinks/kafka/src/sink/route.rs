@@ -152,7 +152,8 @@ impl Run {
         let stops =
             |gap| self.tables.iter().filter_map(|entry| entry.stopped.as_ref()).filter(move |stop| stop.gap == gap);
         let logs = self.logs.values().map(BTreeSet::len).sum();
-        let extent = [self.topics.count(), logs, stops(false).count(), stops(true).count()];
+        let [topics, named] = self.topics.count();
+        let extent = [topics, named, logs, stops(false).count(), stops(true).count()];
         if self.extent == Some(extent) {
             return false;
         }

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod messages;
+mod naming;
 mod oversize;
 mod stops;
 

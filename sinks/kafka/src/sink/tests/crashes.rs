@@ -203,6 +203,6 @@ async fn pipelines_share_the_checkpoint_topic() {
     assert_eq!(resume(&mut other).await, 0);
     write(&mut other, 1, 7).await;
     until_durable(&mut other, "7").await;
-    world.pipeline.name = name;
+    (world.pipeline.name, world.config.topic_prefix) = (name.clone(), name);
     assert_eq!(resume(&mut world.sink()).await, 5);
 }

@@ -103,7 +103,13 @@ async fn a_large_message_goes_to_the_dead_letters_and_back() {
         sink.write(batch(vec![again], Some("b"))).await.unwrap();
         until_durable(&mut sink, "b").await;
         assert_eq!(world.read(&topic).await.len(), 3);
-        let found = crate::preflight(&world.config, &world.pipeline, crate::testing::info()).await;
+        let found = crate::preflight(
+            &world.config,
+            &world.pipeline,
+            crate::testing::info(),
+            std::slice::from_ref(&orders.table),
+        )
+        .await;
         assert!(found.iter().all(|finding| finding.severity == walbrook_model::Severity::Info), "{found:?}");
     }
 }

@@ -206,7 +206,9 @@ async fn a_topic_that_takes_less_than_we_send_is_named() {
     };
     let error = written.unwrap_err().to_string();
     assert!(error.contains(&topic) && error.contains("max.message.bytes"), "{error}");
-    let findings = crate::preflight(&world.config, &world.pipeline, crate::testing::info()).await;
+    let findings =
+        crate::preflight(&world.config, &world.pipeline, crate::testing::info(), std::slice::from_ref(&orders.table))
+            .await;
     assert!(findings.iter().any(|finding| finding.what.contains("takes messages of 1000 bytes")), "{findings:?}");
 }
 
