@@ -37,14 +37,11 @@ impl Tag {
         (self.0 >> (PLACE_BITS + SIZE_BITS)) as u64
     }
 
-    /// The place of the message's partition.
-    #[allow(clippy::cast_possible_truncation, reason = "a remainder of 18 bits")]
-    pub(crate) fn place(self) -> u32 {
-        ((self.0 >> SIZE_BITS) % PLACES) as u32
+    fn place(self) -> usize {
+        (self.0 >> SIZE_BITS) % PLACES
     }
 
-    /// The message's size, rounded up.
-    pub(crate) fn bytes(self) -> usize {
+    fn bytes(self) -> usize {
         self.0 % SIZES * UNIT
     }
 }
@@ -108,10 +105,10 @@ impl Ledger {
         *waiting = waiting.saturating_sub(1);
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(tag.bytes());
-        if let (Some(offset), Some(end)) = (offset, self.ends.get_mut(tag.place() as usize)) {
+        if let (Some(offset), Some(end)) = (offset, self.ends.get_mut(tag.place())) {
             *end = (*end).max(offset + 1);
         }
-        let proven = self.proven.get_mut(tag.place() as usize).filter(|_| offset.is_some());
+        let proven = self.proven.get_mut(tag.place()).filter(|_| offset.is_some());
         let first = proven.is_some_and(|proven| !std::mem::replace(proven, true));
         self.advance() || first
     }
@@ -128,7 +125,7 @@ impl Ledger {
 
     /// Whether a message is said to be where an earlier one of its partition was: that one is there no more.
     pub(crate) fn goes_back(&self, tag: Tag, offset: i64) -> bool {
-        self.ends.get(tag.place() as usize).is_some_and(|end| offset < *end)
+        self.ends.get(tag.place()).is_some_and(|end| offset < *end)
     }
 
     /// A mark behind all messages so far.

@@ -14,7 +14,6 @@ mod faults;
 mod journal;
 mod keeper;
 mod ledger;
-mod outlets;
 mod partitioner;
 mod preflight;
 mod producer;

@@ -8,7 +8,7 @@
 //! and the second, on its way already, does not, then librdkafka takes the first for delivered, and it is missing. So the
 //! first message to a partition goes alone. A delivery without an offset is one that was only concluded: it ends the run.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
@@ -17,17 +17,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use walbrook_envelope::Message;
 use walbrook_model::{Error, Result};
 
 use crate::cluster::on;
 use crate::faults::{Listener, code};
 use crate::ledger::{Ledger, Mark, Tag};
-use crate::outlets::{Outlets, Parts};
 
 /// What a message costs in memory beside its bytes, about.
 const MESSAGE_OVERHEAD: usize = 256;
+/// How long a full queue of librdkafka is waited for before it is tried again, should no delivery wake us.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Brokers forget a producer that is idle for `producer.id.expiration.ms`, a day by default.
 const PROVEN_FOR: Duration = Duration::from_hours(12);
 /// An acknowledgement that takes longer is worth a warning: the client tries again in silence.
@@ -51,23 +51,18 @@ pub(crate) struct Producer {
     shared: Arc<Shared>,
     listener: Listener,
     bytes_max: usize,
-    follower: JoinHandle<()>,
 }
 
 /// What the threads of librdkafka and ours share.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    /// A partition with messages to send has nothing more on its way.
-    ready: Notify,
-    pouring: Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     ledger: Ledger,
-    outlets: Outlets,
     failed: Option<Failure>,
     /// Somebody waits until no more bytes than this wait.
     room_wanted: Option<usize>,
@@ -102,11 +97,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn fail(&self, failure: Failure) {
-        self.lock().failed.get_or_insert(failure);
-        self.changed.notify_waiters();
-    }
 }
 
 /// Hears of deliveries.
@@ -129,7 +119,8 @@ impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         // Fatal errors come only here if nothing waits for delivery.
         if code(&error) == Some(Code::Fatal) {
-            self.shared.fail(Failure::Undelivered(error.clone(), None));
+            self.shared.lock().failed.get_or_insert_with(|| Failure::Undelivered(error.clone(), None));
+            self.shared.changed.notify_waiters();
         }
         ClientContext::error(&self.listener, error, reason);
     }
@@ -169,11 +160,7 @@ impl ProducerContext for Deliveries {
             wake = true;
         }
         wake |= state.ledger.messages() == 0;
-        let ready = state.outlets.settle(Tag(tag).place());
         drop(state);
-        if ready {
-            self.shared.ready.notify_one();
-        }
         if wake {
             self.shared.changed.notify_waiters();
         }
@@ -181,7 +168,7 @@ impl ProducerContext for Deliveries {
 }
 
 impl Producer {
-    /// A producer of `settings`, within a runtime. At most `bytes_max` bytes of messages wait in it, or one message.
+    /// A producer of `settings`. At most `bytes_max` bytes of messages wait in it, or one message.
     ///
     /// # Errors
     /// [`walbrook_model::ErrorKind::Config`] if librdkafka does not take the settings.
@@ -192,9 +179,7 @@ impl Producer {
             .create_with_context::<_, ThreadedProducer<_>>(context)
             .map_err(|error| listener.fault("the producer cannot be made", &error))?;
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let inner = Arc::new(inner);
-        let follower = tokio::spawn(follow(Arc::downgrade(&inner), shared.clone()));
-        Ok(Self { inner: Some(inner), shared, listener: listener.clone(), bytes_max, follower })
+        Ok(Self { inner: Some(Arc::new(inner)), shared, listener: listener.clone(), bytes_max })
     }
 
     /// Places for the partitions of a topic, which end at `ends`.
@@ -266,20 +251,21 @@ impl Producer {
         self.inner.as_ref().ok_or_else(|| Error::bug("a producer was used after its end"))
     }
 
-    /// Takes a message, when there is room for it. It goes when its partition has nothing on its way, and [`Producer::pour`]
-    /// says so.
+    /// Hands a message over, when there is room for it.
     ///
     /// # Errors
     /// If this or an earlier message cannot be delivered.
     pub(crate) async fn send(&self, target: Target<'_>, message: &Message<'_>) -> Result<()> {
-        let parts = Parts { key: message.key, value: message.value, headers: owned(message.headers()) };
-        self.queue(target, parts, size(message) + MESSAGE_OVERHEAD).await
+        self.hand_over(target, record(target, message), size(message) + MESSAGE_OVERHEAD).await
     }
 
     /// The same for a key and a value.
     pub(crate) async fn send_pair(&self, target: Target<'_>, key: &[u8], value: &[u8]) -> Result<()> {
-        let parts = Parts { key: Some(key), value: Some(value), headers: None };
-        self.queue(target, parts, key.len() + value.len() + MESSAGE_OVERHEAD).await
+        let mut record = BaseRecord::with_opaque_to(target.topic, 0);
+        record.partition = i32::try_from(target.partition).ok();
+        record.key = Some(key);
+        record.payload = Some(value);
+        self.hand_over(target, record, key.len() + value.len() + MESSAGE_OVERHEAD).await
     }
 
     /// The same for key and value, which may be null, and headers.
@@ -289,33 +275,37 @@ impl Producer {
         (key, value): (Option<&[u8]>, Option<&[u8]>),
         headers: &[(&str, &[u8])],
     ) -> Result<()> {
+        let mut record = BaseRecord::with_opaque_to(target.topic, 0);
+        record.partition = i32::try_from(target.partition).ok();
+        record.key = key;
+        record.payload = value;
+        let add = |all: OwnedHeaders, (key, value): &(&str, &[u8])| all.insert(Header { key, value: Some(*value) });
+        record.headers = Some(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add));
         let of_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + of_headers;
-        let parts = Parts { key, value, headers: owned(headers.iter().copied()) };
-        self.queue(target, parts, bytes + MESSAGE_OVERHEAD).await
+        self.hand_over(target, record, bytes + MESSAGE_OVERHEAD).await
     }
 
-    async fn queue(&self, target: Target<'_>, parts: Parts<'_>, bytes: usize) -> Result<()> {
-        let mut parts = Some(parts);
-        let enter = |state: &mut State| {
-            let (tag, proven) = state.add(target.place, bytes);
-            let early = parts.take().is_some_and(|parts| state.outlets.push(target, tag, parts));
-            (proven, early)
-        };
-        let (proven, early) = self.when_there_is_room(bytes, enter).await?;
-        if !proven {
-            return self.prove(target.place).await;
+    async fn hand_over(
+        &self,
+        target: Target<'_>,
+        mut record: BaseRecord<'_, [u8], [u8], usize>,
+        bytes: usize,
+    ) -> Result<()> {
+        loop {
+            // Before it is handed over: its delivery could be told before that returns.
+            let (tag, proven) = self.add(target.place, bytes).await?;
+            record.delivery_opaque = tag.0;
+            let Err((error, back)) = self.inner()?.send(record) else {
+                return if proven { Ok(()) } else { self.prove(target.place).await };
+            };
+            self.shared.lock().ledger.settle(Tag(back.delivery_opaque), None);
+            if code(&error) != Some(Code::QueueFull) {
+                return Err(self.failure(&error, Some(target.topic)));
+            }
+            record = back;
+            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
-        if early { self.pour() } else { Ok(()) }
-    }
-
-    /// Hands over what waits for partitions that have nothing on their way. Others follow by themselves.
-    ///
-    /// # Errors
-    /// If a message cannot be handed over.
-    pub(crate) fn pour(&self) -> Result<()> {
-        pour(self.inner()?, &self.shared);
-        self.check()
     }
 
     /// Waits until a message of a place is acknowledged.
@@ -323,20 +313,21 @@ impl Producer {
         self.wait(|state| state.ledger.is_proven(place).then_some(())).await
     }
 
-    /// Enters a message of so many bytes, when they fit the bound. One that is larger than it goes alone.
-    async fn when_there_is_room<T>(&self, bytes: usize, mut enter: impl FnMut(&mut State) -> T) -> Result<T> {
+    /// Enters a message of so many bytes, when they fit the bound. One that is larger than it goes alone. Says too whether
+    /// one of its place was acknowledged already.
+    async fn add(&self, place: u32, bytes: usize) -> Result<(Tag, bool)> {
         {
             let mut state = self.shared.lock();
             self.check_state(&state)?;
             if state.ledger.messages() == 0 || state.ledger.bytes() + bytes <= self.bytes_max {
-                return Ok(enter(&mut state));
+                return Ok(state.add(place, bytes));
             }
         }
         // Three quarters: not a wake-up for every delivery.
         let wanted = (self.bytes_max / 4 * 3).saturating_sub(bytes);
         self.wait(|state| {
             if state.ledger.messages() == 0 || state.ledger.bytes() <= wanted {
-                return Some(enter(state));
+                return Some(state.add(place, bytes));
             }
             state.room_wanted = Some(wanted);
             None
@@ -354,8 +345,6 @@ impl Producer {
 
     async fn wait<T>(&self, mut done: impl FnMut(&mut State) -> Option<T>) -> Result<T> {
         let begun = Instant::now();
-        // What is waited for may not be on its way yet.
-        self.pour()?;
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
@@ -395,7 +384,6 @@ impl Producer {
 
     /// Aborts the transaction: readers of committed messages see nothing of it.
     pub(crate) async fn abort(&self) -> Result<()> {
-        self.shared.lock().outlets.clear();
         self.blocking("a transaction was not aborted", |inner| inner.abort_transaction(CALL_TIMEOUT)).await
     }
 
@@ -413,11 +401,7 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        self.follower.abort();
         let Some(inner) = self.inner.take() else { return };
-        // Nothing follows what is dropped here.
-        let _one = self.shared.pouring.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.lock().outlets.clear();
         inner.purge(PurgeConfig::default().queue().inflight());
         // It waits for its threads.
         match tokio::runtime::Handle::try_current() {
@@ -435,56 +419,20 @@ pub(crate) fn size(message: &Message<'_>) -> usize {
     message.key.map_or(0, <[u8]>::len) + message.value.map_or(0, <[u8]>::len) + headers
 }
 
-fn owned<'n, 'v>(headers: impl ExactSizeIterator<Item = (&'n str, &'v [u8])>) -> Option<OwnedHeaders> {
-    if headers.len() == 0 {
-        return None;
-    }
-    let owned = OwnedHeaders::new_with_capacity(headers.len());
-    Some(headers.fold(owned, |owned, (key, value)| owned.insert(Header { key, value: Some(value) })))
-}
-
-/// Hands over what waits for partitions that have nothing on their way. What goes wrong is a failure of the producer.
-fn pour(inner: &ThreadedProducer<Deliveries>, shared: &Shared) {
-    // One at a time, so that the messages of a partition stay in their order.
-    let _one = shared.pouring.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let mut state = shared.lock();
-        let next = if state.failed.is_none() { state.outlets.next() } else { None };
-        drop(state);
-        let Some(mut load) = next else { return };
-        let topic = load.topic.clone().unwrap_or_default();
-        let partition = load.partition;
-        let failed = load.drain().find_map(|(tag, parts)| inner.send(record(&topic, partition, tag, parts)).err());
-        if let Some((error, record)) = failed {
-            // Our own bound in bytes is below that of its queue.
-            shared.fail(Failure::Undelivered(error, Some(record.topic.to_owned())));
-            return;
+fn record<'a>(target: Target<'a>, message: &Message<'a>) -> BaseRecord<'a, [u8], [u8], usize> {
+    let mut record = BaseRecord::with_opaque_to(target.topic, 0);
+    record.partition = i32::try_from(target.partition).ok();
+    record.key = message.key;
+    record.payload = message.value;
+    let headers = message.headers();
+    if headers.len() > 0 {
+        let mut owned = OwnedHeaders::new_with_capacity(headers.len());
+        for (key, value) in headers {
+            owned = owned.insert(Header { key, value: Some(value) });
         }
-        shared.lock().outlets.reuse(load);
+        record.headers = Some(owned);
     }
-}
-
-fn record<'a>(topic: &'a str, partition: i32, tag: Tag, parts: Parts<'a>) -> BaseRecord<'a, [u8], [u8], usize> {
-    let mut record = BaseRecord::with_opaque_to(topic, tag.0);
-    record.partition = Some(partition);
-    record.key = parts.key;
-    record.payload = parts.value;
-    record.headers = parts.headers;
     record
-}
-
-/// Hands over what waits whenever a partition has nothing more on its way.
-async fn follow(inner: Weak<ThreadedProducer<Deliveries>>, shared: Arc<Shared>) {
-    loop {
-        shared.ready.notified().await;
-        let Some(inner) = inner.upgrade() else { return };
-        pour(&inner, &shared);
-        if let Some(last) = Arc::into_inner(inner) {
-            // Its end waits for its threads.
-            tokio::task::spawn_blocking(move || drop(last));
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -246,8 +246,8 @@ mod tests {
     use crate::producer::Producer;
     use crate::testing;
 
-    #[tokio::test]
-    async fn the_client_takes_every_setting() {
+    #[test]
+    fn the_client_takes_every_setting() {
         let mut settings = testing::settings("127.0.0.1:1", "p");
         let compressions = [
             config::Compression::Lz4,
@@ -270,8 +270,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn batches_fit_the_topics_and_not_the_records() {
+    #[test]
+    fn batches_fit_the_topics_and_not_the_records() {
         let mut settings = testing::settings("127.0.0.1:1", "p");
         settings.sink.message_bytes_max = 20_000;
         let client = settings.producer(true);

@@ -215,7 +215,6 @@ impl Sink for KafkaSink {
         let written = async {
             run.producer.check()?;
             self.setup.take(run, batch).await?;
-            run.producer.pour()?;
             run.progress.proceed().await
         };
         if let Err(error) = written.await {

@@ -73,8 +73,6 @@ impl Setup {
         if let (Some(topic), Some(version)) = (&entry.topic, entry.versions.get(&change.schema)) {
             return Ok((topic.clone(), version));
         }
-        // Schemas and topics may take their time.
-        run.producer.pour().map_err(Fault::All)?;
         let envelope = TableEnvelope::new(&self.settings.envelope, &self.settings.info, &change.schema);
         let envelope = envelope.map_err(Fault::Table)?;
         // Else the schema of a table that is refused would lie under the name of another's.
