@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode as Code};
 use walbrook_model::{Error, Result};
 
-use crate::faults::Listener;
+use crate::faults::{Listener, code};
 use crate::producer::CALL_TIMEOUT;
 
 /// How long a new topic may take to have leaders everywhere.
@@ -26,6 +26,10 @@ const COMPLAINTS: Duration = Duration::from_millis(20);
 
 /// How long an idle client is polled at a time; it is dropped after that at the latest.
 const SERVE_POLL: Duration = Duration::from_millis(100);
+/// A broker that has been made the leader a moment ago does not know it yet: how often it is asked, and how far apart.
+const LEADER_LOOKS: u32 = 50;
+/// See [`LEADER_LOOKS`].
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client for questions.
 #[derive(Clone)]
@@ -101,8 +105,16 @@ impl Cluster {
         let name = topic.to_owned();
         let reach = self.ask("the topic's ends cannot be read", Some(topic), move |client| {
             let of = |partition| {
-                let (low, high) = client.fetch_watermarks(&name, partition, CALL_TIMEOUT)?;
-                Ok(Reach { low, high })
+                let mut looks = 0;
+                loop {
+                    looks += 1;
+                    match client.fetch_watermarks(&name, partition, CALL_TIMEOUT) {
+                        Err(error) if code(&error) == Some(Code::NotLeaderForPartition) && looks < LEADER_LOOKS => {
+                            std::thread::sleep(LEADER_PAUSE);
+                        }
+                        ends => return ends.map(|(low, high)| Reach { low, high }),
+                    }
+                }
             };
             (0..i32::try_from(partitions).unwrap_or(i32::MAX)).map(of).collect()
         });
