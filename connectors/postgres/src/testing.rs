@@ -73,7 +73,8 @@ impl Database {
         let (host, port) = address.rsplit_once(':').expect("host:port");
         let settings = settings(host, port.parse().expect("a port"), &name);
         let outside = outside(&settings).await;
-        run(&outside, &format!("CREATE DATABASE {name}")).await;
+        // The other strategy writes all of it into the log, which every slot of the other tests has to read.
+        run(&outside, &format!("CREATE DATABASE {name} STRATEGY file_copy")).await;
         let admin = connect(&settings).await;
         run(&admin, "SET search_path = public").await;
         Self { settings, admin }

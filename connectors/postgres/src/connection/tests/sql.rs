@@ -11,7 +11,7 @@ async fn settings_of_the_database_and_the_role_do_not_reach_a_session() {
         let admin = admin(&settings).await;
         let (role, database) = (unique("role"), unique("database"));
         run(&admin, &format!("CREATE ROLE {role} LOGIN REPLICATION")).await;
-        run(&admin, &format!("CREATE DATABASE {database}")).await;
+        run(&admin, &format!("CREATE DATABASE {database} STRATEGY file_copy")).await;
         for (name, value) in [
             ("DateStyle", "'German'"),
             ("IntervalStyle", "'postgres_verbose'"),
