@@ -1,7 +1,8 @@
 //! The checkpoint topic: one record a pipeline, in a compacted topic of one partition, which pipelines share.
 //!
-//! It is written in transactions under the pipeline's transactional id only, and read only after that id was taken: so a
-//! process that lost the id cannot write a record that the reader misses.
+//! It is written in transactions under the pipeline's transactional id only, and what a run begins with is read after that
+//! id was taken: so a process that lost the id cannot write a record that the reader misses. A look before that only
+//! judges whether the id may be taken.
 
 use std::time::{Duration, Instant};
 
