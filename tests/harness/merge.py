@@ -131,6 +131,16 @@ class Merge:
         capture = ("--capture", str(self.capture.daemon.file))
         return self.daemon.command("verify", str(self.daemon.file), *capture, *arguments)
 
+    def open_letters(self):
+        """Messages that were put aside and have not come again."""
+        return int(self.daemon.metric("walbrook_topic_open_letters") or 0)
+
+    def replay(self, *options):
+        """`walbrook replay`: its output."""
+        status, output = self.daemon.command("replay", str(self.daemon.file), *options)
+        assert status == 0, f"replay {options} ended with status {status}: {output}"
+        return output
+
     def dropped(self):
         """Changes that the guard did not apply, since the daemon's start, by reason."""
         found = {}

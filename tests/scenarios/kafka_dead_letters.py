@@ -40,7 +40,7 @@ def run(world):
         merge.daemon.start().follows()
     churn.stop()
     rows = merge.agree()
-    world.until(lambda: still_open(merge) == len(poison), f"{len(poison)} dead letters")
+    world.until(lambda: merge.open_letters() == len(poison), f"{len(poison)} dead letters")
     assert letters(shop, dead) == poison, "the dead letters are not what was written"
     status, output = merge.verify()
     assert status == 0 and f"letters  topic {shop.form.topic('shop.plain')}: " in output, f"{status}: {output}"
@@ -51,10 +51,10 @@ def run(world):
     change(churn, 60)
     merge.daemon.start().follows()
     change(churn, 60)
-    look = replay(merge, "--dry-run")
+    look = merge.replay("--dry-run")
     assert "dry run" in look and "schema" in look, look
     for call in range(2):
-        replay(merge)
+        merge.replay()
         if call == 0:
             merge.daemon.kill()
             merge.daemon.start().follows()
@@ -63,12 +63,12 @@ def run(world):
     churn.stop()
 
     # Real changes may build on what has their key and never was a change: they are sent again when that is given up.
-    given_up = lambda: "no dead letter is left" in replay(merge, "--discard") and still_open(merge) == 0  # noqa: E731
+    given_up = lambda: "no dead letter is left" in merge.replay("--discard") and merge.open_letters() == 0  # noqa: E731
     world.until(given_up, "no open letter", every=1)
     rows += merge.agree()
-    replay(merge, "--again")
+    merge.replay("--again")
     merge.stays_fresh()
-    assert still_open(merge) == 0
+    assert merge.open_letters() == 0
     merge.agree()
     merge.daemon.stop()
     shop.daemon.stop()
@@ -76,16 +76,6 @@ def run(world):
         f"{len(poison)} messages that are none, {kills} kills, {lost} changes that were letters; "
         f"{rows} rows agree"
     )
-
-
-def still_open(merge):
-    return int(merge.daemon.metric("walbrook_topic_open_letters") or 0)
-
-
-def replay(merge, *options):
-    status, output = merge.daemon.command("replay", str(merge.daemon.file), *options)
-    assert status == 0, f"replay {options} ended with status {status}: {output}"
-    return output
 
 
 def write_poison(world, shop):
@@ -129,11 +119,11 @@ def under_a_wrong_registry(world, shop, merge, churn, known):
     merge.daemon.file.write_text(text.replace(shop.schemas.url, registry.url))
     merge.daemon.start().follows()
     change(churn, 25)
-    world.until(lambda: still_open(merge) > known + 20, "letters of real changes")
+    world.until(lambda: merge.open_letters() > known + 20, "letters of real changes")
     merge.daemon.kill()
     lost = still_missing(merge)
     merge.daemon.start().follows()
-    world.until(lambda: still_open(merge) >= known + 20, "the same letters after a restart")
+    world.until(lambda: merge.open_letters() >= known + 20, "the same letters after a restart")
     merge.daemon.stop()
     try:
         merge.compare()

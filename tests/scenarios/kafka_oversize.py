@@ -89,8 +89,7 @@ def mended(world, merge, rounds):
     # Rows that were small again or gone when the snapshot came do not count.
     assert len(notices) >= 3 * rounds, f"only {len(notices)} messages were too large"
     lies_there(world, shop, notices)
-    still_open = lambda: int(merge.daemon.metric("walbrook_topic_open_letters") or 0)  # noqa: E731
-    world.until(lambda: still_open() >= len(notices), f"{len(notices)} notices among the dead letters")
+    world.until(lambda: merge.open_letters() >= len(notices), f"{len(notices)} notices among the dead letters")
     try:
         merge.compare()
     except LakeError:
@@ -105,7 +104,7 @@ def mended(world, merge, rounds):
         future.result(PATIENCE)
     replay(shop.daemon)
     # What builds on them was put aside as well, and is sent again behind them.
-    world.until(lambda: replay(merge.daemon) and still_open() == 0, "no open letter", every=1)
+    world.until(lambda: merge.replay() and merge.open_letters() == 0, "no open letter", every=1)
     return len(notices)
 
 

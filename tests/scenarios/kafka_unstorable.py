@@ -32,12 +32,12 @@ def run(world):
     merge.caught_up()
 
     write_unstorable(world, shop)
-    world.until(lambda: still_open(merge) == len(ROWS), "the letters")
+    world.until(lambda: merge.open_letters() == len(ROWS), "the letters")
     churn.wait_for(30)
     merge.daemon.kill()
     merge.daemon.start().follows()
     churn.wait_for(30)
-    world.until(lambda: still_open(merge) == len(ROWS), "the same letters after a restart")
+    world.until(lambda: merge.open_letters() == len(ROWS), "the same letters after a restart")
     assert not merge.daemon.metric("walbrook_table_stopped"), "a table stopped"
     reasons = merge.daemon.metrics().get("walbrook_topic_dead_letters_total", [])
     assert all(labels["reason"] == "value" for labels, _ in reasons), reasons
@@ -46,30 +46,20 @@ def run(world):
     server.sql(*(f"INSERT INTO {TABLE} VALUES ({number}, 'right', 1, 0.5)" for number in ROWS))
     churn.stop()
     rows = merge.agree()
-    assert still_open(merge) == len(ROWS)
+    assert merge.open_letters() == len(ROWS)
     told = letters(shop, f"walbrook.dead_letters.{merge.daemon.name}")
 
-    assert "value" in replay(merge)
+    assert "value" in merge.replay()
     merge.stays_fresh()
     world.until(lambda: len(letters(shop, f"walbrook.dead_letters.{merge.daemon.name}")) > len(told), "them to come back")
-    assert still_open(merge) == len(ROWS)
-    replay(merge, "--discard")
-    world.until(lambda: still_open(merge) == 0, "no open letter")
+    assert merge.open_letters() == len(ROWS)
+    merge.replay("--discard")
+    world.until(lambda: merge.open_letters() == 0, "no open letter")
     rows += merge.agree()
     assert not any(str(UNSTORABLE) in line for line in merge.daemon.log_lines()), "a cell is in the log"
     merge.daemon.stop()
     shop.daemon.stop()
     return f"{len(ROWS)} rows that no table can store; {rows} rows agree"
-
-
-def still_open(merge):
-    return int(merge.daemon.metric("walbrook_topic_open_letters") or 0)
-
-
-def replay(merge, *options):
-    status, output = merge.daemon.command("replay", str(merge.daemon.file), *options)
-    assert status == 0, f"replay {options} ended with status {status}: {output}"
-    return output
 
 
 def write_unstorable(world, shop):
